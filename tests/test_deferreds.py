@@ -112,7 +112,7 @@ class AlarmTests(SynchronousTestCase):
         self.clock.pump([1, 2])
         self.assertEqual(self.rang, [3])
 
-    def test_the_sooner_time_wins_where_that_is_asked_for(self) -> None:
+    def test_set_no_later_keeps_the_sooner_time(self) -> None:
         """``set_no_later`` brings it forward, and never puts it off."""
         self.alarm.set_no_later(5)
         self.alarm.set_no_later(2)
@@ -259,7 +259,7 @@ class ReconcilerTests(SynchronousTestCase):
 class TimeLimitTests(SynchronousTestCase):
     """A Deferred that may take so long."""
 
-    def test_too_late_is_the_given_error(self) -> None:
+    def test_a_timeout_fails_with_the_given_error(self) -> None:
         """The Deferred is cancelled, and fails with the error for the seconds."""
         clock = Clock()
         cancelled: list[Deferred[int]] = []

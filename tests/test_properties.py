@@ -46,7 +46,7 @@ class EncodingTests(SynchronousTestCase):
         ):
             self.assertEqual(decode(data), whole)
 
-    def test_bad_json_is_told(self) -> None:
+    def test_bad_json_is_reported(self) -> None:
         """``on_bad_json`` is called with the error of data in braces that are not JSON."""
         heard: list[ValueError] = []
         decode(b"{nonsense}", heard.append)

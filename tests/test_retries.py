@@ -52,7 +52,7 @@ class RetriesTests(SynchronousTestCase):
         )
         return Deferred.fromCoroutine(retries.run(attempt, across_sessions=across_sessions))
 
-    def test_an_attempt_is_told_of_the_doubt(self) -> None:
+    def test_an_attempt_gets_the_doubt(self) -> None:
         """A request that was not sent leaves no doubt; one that was lost leaves it for good."""
         self.assertEqual(self.successResultOf(self.run_with(UNSENT, LOST, UNSENT, 1)), 1)
         self.assertEqual(self.doubts, [False, False, True, True])

@@ -196,7 +196,7 @@ class NewConfigNoQuorumError(ServerError):
 
 
 class ReconfigInProgressError(ServerError):
-    """Another reconfiguration is going on."""
+    """Another reconfiguration is in progress."""
 
     code = -14
     summary = "another reconfiguration is in progress"

@@ -223,17 +223,17 @@ class Retries:
             return found
         return await self._client.create(path, data, acl, ephemeral=ephemeral, sequence=True)
 
-    async def find(self, where: str, mark: str) -> str | None:
-        """The path of the child of ``where`` with a mark; None if there is none.
+    async def find(self, parent_path: str, mark: str) -> str | None:
+        """The path of the child with a mark; None if there is none.
 
         It finds a node that an earlier request of this client has created.
         """
-        await self._client.sync(where)
+        await self._client.sync(parent_path)
         try:
-            names = await self._client.get_children(where)
+            names = await self._client.get_children(parent_path)
         except NoNodeError:
             return None
-        return next((join(where, name) for name in names if name.startswith(mark)), None)
+        return next((join(parent_path, name) for name in names if name.startswith(mark)), None)
 
     async def delete(
         self, path: str, czxid: int | None = None, *, across_sessions: bool = False

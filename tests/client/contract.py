@@ -414,7 +414,7 @@ class Contract(TestCase):
         await deleted
         self.assertIsNone(await client.exists("/a"))
 
-    async def test_watch_asked_for_without_a_connection(self) -> None:
+    async def test_a_watch_that_waited_for_a_connection(self) -> None:
         """A one-shot watch that waited for the reconnect leaves the persistent one alone."""
         client, other = self.client, await self.connect()
         await client.create("/p")

@@ -53,7 +53,7 @@ def ignore_loss(deferred: Deferred[Any]) -> None:
 class ConnectTests(ClientTestCase):
     """The first connection."""
 
-    def test_a_call_before_connect_says_what_to_do(self) -> None:
+    def test_the_error_of_a_call_before_connect(self) -> None:
         """A call without `connect` fails with an error that says what to do."""
         error = self.failure(self.client().get("/a"), ClientClosedError)
         self.assertEqual(
@@ -755,7 +755,7 @@ class ExpiryTests(ClientTestCase):
         self.assertNotEqual(client.client_id, before)
         other.stop()
 
-    def test_a_confirmed_session_is_not_given_up(self) -> None:
+    def test_a_confirmed_session_is_not_expired(self) -> None:
         """A session that a server has just confirmed is not expired by the client's clock."""
         client = self.connected(auth=[("digest", "u:p")])
         states = record_states(client)
@@ -894,7 +894,7 @@ class SilenceTests(ClientTestCase):
         )
         return serving
 
-    def test_closed_while_a_server_is_asked(self) -> None:
+    def test_closing_cancels_the_question_to_a_server(self) -> None:
         """Closing the client cancels the question to the server, too."""
 
         class NoReply(Unresponsive):

@@ -1,4 +1,4 @@
-"""What a resolver sees on any ZooKeeper: the embedded one, with old watches too, and Apache's."""
+"""Tests of the resolver that must pass with any ZooKeeper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zkservice.formats import FORMATS, Announcement
 
 
 class Contract(TestCase):
-    """Subclasses say which ZooKeeper."""
+    """Subclasses set the ZooKeeper."""
 
     timeout = 300
 
@@ -75,7 +75,7 @@ class Contract(TestCase):
         await self.until(resolver, "b*1")
 
     async def test_stopping_member_is_left_out(self) -> None:
-        """A serverset member that says STOPPING is seen to say so."""
+        """A serverset member with the status STOPPING is in `stopping`."""
         member = FORMATS["serverset"]
         one = Announcement(self.path, "10.0.0.1:80", {}, 0)
         node = await self.admin.create(f"{self.path}/{member.znode_name(one)}", member.data(one))
@@ -86,7 +86,7 @@ class Contract(TestCase):
         await self.until(resolver, "")
 
     async def test_many_members_at_once(self) -> None:
-        """Three hundred that come in one transaction are three hundred providers."""
+        """Three hundred members of one transaction are three hundred providers."""
         resolver = await self.resolver()
         waiting = resolver.wait_for(300)
         transaction = self.admin.transaction()

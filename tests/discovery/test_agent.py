@@ -52,7 +52,7 @@ from zkservice.testing.apache import ReservedPort
 
 
 class Page(Resource):
-    """Says what it was asked; hangs when that is ``/hang``."""
+    """Responds with a description of the request; never responds to ``/hang``."""
 
     isLeaf = True  # noqa: N815 - Twisted's name
 
@@ -97,7 +97,7 @@ class AgentTests(ConnectedTestCase):
         HangUp.count = 0
 
     async def listen(self, factory: Any) -> str:
-        """Listen and register; the address."""
+        """Listen and register; returns the address."""
         port = await self.open_port(factory)
         return await self.put(f"127.0.0.1:{port.getHost().port}")
 
@@ -190,7 +190,7 @@ class AgentTests(ConnectedTestCase):
             await self.get(await self.agent())
 
     async def test_idempotent_request_without_response_is_sent_elsewhere(self) -> None:
-        """A provider that dies while it has a request costs only time."""
+        """A GET is repeated if a provider disconnects without a response."""
         for _ in range(2):
             await self.listen(Factory.forProtocol(HangUp))
         await self.pages(1)
@@ -208,7 +208,7 @@ class AgentTests(ConnectedTestCase):
         self.assertEqual(HangUp.count, 1)
 
     async def test_attempts_are_bounded(self) -> None:
-        """A request that kills providers does not kill all of them."""
+        """A request is sent to a limited number of providers."""
         for _ in range(5):
             await self.listen(Factory.forProtocol(HangUp))
         with self.assertRaises(ResponseNeverReceived):
@@ -239,7 +239,7 @@ class AgentTests(ConnectedTestCase):
         self.assertEqual(sum(len(page.requests) for page in pages), 1)
 
     async def test_least_connections_counts_requests(self) -> None:
-        """A provider that is busy with one gets the next only when the others are as busy."""
+        """A provider with a request gets the next one only when the others have one, too."""
         pages = await self.pages(2)
         to = await self.agent(LeastConnections(lambda: 0.0))
         hanging = to.request(b"GET", b"http://web/hang")
@@ -250,7 +250,7 @@ class AgentTests(ConnectedTestCase):
         hanging.addErrback(lambda _: None).cancel()
 
     async def test_request_waits_for_the_first_provider(self) -> None:
-        """While none is registered it is not sent; then it goes to the one that comes."""
+        """A request waits for the first provider to be registered."""
         to = await self.agent(timeout=30.0)
         waiting = Deferred.fromCoroutine(self.get(to))
         await deferLater(reactor, 0.05)
@@ -259,7 +259,7 @@ class AgentTests(ConnectedTestCase):
         self.assertEqual(await waiting, b"hello")
 
     async def test_request_fails_when_no_provider_comes(self) -> None:
-        """It waits as long as for a connection; its caller can give up earlier."""
+        """It waits no longer than for a connection, and can be cancelled."""
         to = await self.agent(timeout=0.05)
         began = reactor.seconds()
         with self.assertRaises(NoProviderError):
@@ -272,7 +272,7 @@ class AgentTests(ConnectedTestCase):
             await waiting
 
     async def test_tls_providers_are_left_out(self) -> None:
-        """``http`` is for providers that speak plain HTTP; the error says what there is."""
+        """``http`` chooses providers without TLS; the error tells that there are others."""
         data = b'{"name":"web","id":"i","address":"127.0.0.1","port":null,"sslPort":9,'
         await self.client.create("/svc/i", data + b'"payload":null,"serviceType":"DYNAMIC"}')
         to = await self.agent()
@@ -312,7 +312,7 @@ class AgentTests(ConnectedTestCase):
         self.assertIn("other.example", str(caught.exception))
 
     async def test_error_names_the_provider(self) -> None:
-        """The message is readable, and says how many were tried."""
+        """The error is readable, and has the number of providers that were tried."""
         addresses = [await self.refusing() for _ in range(2)]
         to = await self.agent()
         with self.assertRaises(ConnectionRefusedError) as caught:
@@ -331,8 +331,8 @@ class AgentTests(ConnectedTestCase):
             str(other.exception), f"{last}: no response: Connection was closed cleanly"
         )
 
-    async def test_provider_that_hangs_is_left(self) -> None:
-        """After the time for a response, a GET goes elsewhere, and a POST fails."""
+    async def test_provider_without_a_response_times_out(self) -> None:
+        """After ``response_timeout`` a GET goes to another provider, and a POST fails."""
         hanging, page = Page(), Page()
         hanging.hangs = True
         await self.listen(Site(hanging))
@@ -364,7 +364,7 @@ class AgentTests(ConnectedTestCase):
         for _ in range(3):
             self.assertEqual(await self.get(to, method=b"POST"), b"hello")
 
-    async def test_dead_network_is_given_up(self) -> None:
+    async def test_dead_network_fails_after_five_timeouts(self) -> None:
         """Where no provider accepts, a request fails after five time-outs to connect."""
         for number in range(9):
             await self.put(f"127.0.0.1:{number + 1}")
@@ -392,7 +392,7 @@ class AgentTests(ConnectedTestCase):
         self.assertLessEqual(len(tried), 6)
 
     async def test_callers_that_give_up_eject_a_provider(self) -> None:
-        """A suspended provider accepts, and nothing else; the callers' time-outs show it."""
+        """A suspended provider is ejected after the callers' time-outs."""
         hanging, page = Page(), Page()
         hanging.hangs = True
         await self.listen(Site(hanging))
@@ -408,14 +408,14 @@ class AgentTests(ConnectedTestCase):
         self.assertEqual(given_up, 2)
 
     async def test_credentials_in_a_uri_stay_here(self) -> None:
-        """They are no part of the Host header."""
+        """Credentials in the URI are not part of the Host header."""
         (page,) = await self.pages(1)
         to = await self.agent()
         await read_body(await to.request(b"GET", b"http://user:secret@web:8000/"))
         self.assertEqual(page.requests, [(b"GET", b"/", "web:8000")])
 
     async def test_other_schemes_are_refused(self) -> None:
-        """At once, with what is expected."""
+        """An invalid URI fails at once, with what is expected."""
         to = await self.agent()
         with self.assertRaises(SchemeNotSupported) as caught:
             await to.request(b"GET", b"ftp://web/")
@@ -437,7 +437,7 @@ class EndpointTests(SynchronousTestCase):
     """How a provider is connected to."""
 
     def test_only_names_are_looked_up(self) -> None:
-        """An address is connected to at once, and a refusal is known at once."""
+        """An IP address is connected to without a look-up, and a refusal fails at once."""
         endpoints = ProviderEndpoints(MemoryReactorClock(), 2.0, BrowserLikePolicyForHTTPS())
         for host, kind in (
             (b"10.0.0.1", TCP4ClientEndpoint),
@@ -452,7 +452,7 @@ class RulesTests(SynchronousTestCase):
     """The budget and the rules, by themselves."""
 
     def test_budget_is_a_share_of_the_requests(self) -> None:
-        """One in five after the reserve is used up; it never grows beyond the reserve."""
+        """After the reserve is used up, one request in five may be repeated."""
         budget = Budget(Retry(share=0.25, reserve=2))
         self.assertEqual([budget.spend() for _ in range(3)], [True, True, False])
         for _ in range(4):
@@ -463,7 +463,7 @@ class RulesTests(SynchronousTestCase):
         self.assertEqual([budget.spend() for _ in range(3)], [True, True, False])
 
     def test_invalid_rules_are_refused(self) -> None:
-        """Each with a ValueError."""
+        """Invalid rules raise `ValueError`."""
         for wrong in ({"attempts": 0}, {"share": -1}, {"reserve": -1}):
             with self.assertRaises(ValueError):
                 Retry(**wrong)

@@ -1,4 +1,4 @@
-"""The contract, kept with the embedded server; `tests.functional.apache` has Apache's."""
+"""The contract tests with the embedded server; `tests.functional.apache` uses Apache's."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from zkservice.wire.acl import ACL, ANYONE, Permission
 
 
 class DescriptionTests(ConnectedTestCase):
-    """What a client endpoint makes of what is registered, and of what goes wrong."""
+    """Client endpoints with registrations and errors of all kinds."""
 
     async def setUp(self) -> None:  # type: ignore[override]
         """A ZooKeeper, a client that registers, and an echo server."""
@@ -44,7 +44,7 @@ class DescriptionTests(ConnectedTestCase):
         return f"127.0.0.1:{port.getHost().port}"
 
     async def connect(self, path: str = "/svc", options: str = "") -> None:
-        """Connect through a description, and hear an echo."""
+        """Connect with an endpoint string, and wait for an echo."""
         endpoint: Any = clientFromString(reactor, f"zk:{path}:servers={self.servers}{options}")
         try:
             said = await endpoint.connect(Factory.forProtocol(Said))
@@ -75,12 +75,12 @@ class DescriptionTests(ConnectedTestCase):
             await registration.unregister()
 
     async def test_one_format_only(self) -> None:
-        """A description can say which format counts."""
+        """A description can select a format."""
         await self.put(self.address)
         self.assertIn("(serverset)", await self.refused(options=":format=serverset"))
 
     async def test_the_path_may_lead_through_links(self) -> None:
-        """The path may lead through links; one that leads in a circle is an error."""
+        """The path may lead through links; a loop is an error."""
         await self.put(self.address)
         await self.client.create("/real", b'{"alias ->": "/svc", "round ->": "/real/round/on"}')
         await self.connect("/real/alias")
@@ -88,13 +88,13 @@ class DescriptionTests(ConnectedTestCase):
             await self.connect("/real/round")
 
     async def test_members_that_are_unavailable(self) -> None:
-        """A member that is about to stop is left out, and the error says so."""
+        """A member that is about to stop is left out; the error tells that."""
         one = Announcement("/svc", self.address, {}, 0, available=False)
         await self.put("member_1", FORMATS["serverset"].data(one))
         self.assertIn("none of the 1 registered here is available", await self.refused())
 
     async def test_children_that_are_no_members(self) -> None:
-        """Other children do no harm; where there is nothing else, the error shows one."""
+        """Other children are ignored; if there are only such, the error names one."""
         await self.put("leader", b"10.0.0.1")
         await self.put("member_7", b'{"serviceEndpoint":{"host":"h","port":"x"}}')
         said = await self.refused()
@@ -104,7 +104,7 @@ class DescriptionTests(ConnectedTestCase):
         await self.connect()
 
     async def test_members_that_may_not_be_read(self) -> None:
-        """Where only the names may be read, addresses among them count."""
+        """If only names can be read, those that are addresses count."""
         await self.client.ensure_path("/svc")
         acl = [ACL(int(Permission.DELETE), ANYONE)]
         await self.client.create(f"/svc/{self.address}", b"", acl)
@@ -118,7 +118,7 @@ class DescriptionTests(ConnectedTestCase):
             await self.connect()
 
     def cut_once(self, requests: int) -> None:
-        """Break the connection of another session when it has sent so many requests."""
+        """Break another session's connection after a number of requests."""
         keeper, seen = self.server.server, 0
         received = keeper.received
         ours = (self.client.client_id or (0, b""))[0]
@@ -173,10 +173,10 @@ class DescriptionTests(ConnectedTestCase):
 
 
 class OptionTests(SynchronousTestCase):
-    """What a description may say."""
+    """The options of a description."""
 
     def refused(self, options: str) -> str:
-        """Why it is invalid."""
+        """The error of an invalid description."""
         with self.assertRaises(ValueError) as caught:
             clientFromString(reactor, f"zk:/svc:servers=h:{options}")
         return str(caught.exception)
@@ -191,7 +191,7 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("escape each colon", self.refused("2181"))
 
     def test_sessions_are_shared_by_reactor(self) -> None:
-        """Endpoints of one reactor share, those of another do not; nothing is kept for ever."""
+        """Endpoints of one reactor share sessions, which are not kept for ever."""
         parser = ClientEndpointParser()
 
         class Reactor:
@@ -212,7 +212,7 @@ class OptionTests(SynchronousTestCase):
 
 @implementer(IHalfCloseableProtocol)
 class HalfCloseable(Protocol):
-    """Knows of half-closed connections, and has a name of its own."""
+    """A protocol for half-closed connections, with an attribute."""
 
     name = "mine"
 
@@ -224,7 +224,7 @@ class HalfCloseable(Protocol):
 
 
 class CountedTests(SynchronousTestCase):
-    """The protocol in between."""
+    """`CountedProtocol` and its factory."""
 
     def test_everything_is_passed_on(self) -> None:
         """Interfaces, attributes, and a factory that refuses."""
@@ -269,7 +269,7 @@ class NetworkTests(ClientTestCase):
         return made
 
     def put(self, *hosts: str, alive: bool = True) -> None:
-        """Register hosts; those that are not alive never answer."""
+        """Register hosts; only some accept connections."""
         for host in hosts:
             self.network.names[host] = [host]
             if alive:
@@ -321,8 +321,8 @@ class NetworkTests(ClientTestCase):
         said = f"{self.tried()[1]}:80 did not accept the connection within 2.0 s"
         self.assertIn(said, str(error.value))
 
-    def test_dead_network_is_given_up(self) -> None:
-        """Where no address accepts, it fails after five time-outs, and not after all addresses."""
+    def test_dead_network_fails_after_five_timeouts(self) -> None:
+        """If no address accepts, it fails after five time-outs, not after all addresses."""
         self.put(*(f"10.0.9.{number}" for number in range(1, 10)), alive=False)
         connecting = self.connect(self.endpoint(), 9)
         self.assertNoResult(connecting)
@@ -368,7 +368,7 @@ class NetworkTests(ClientTestCase):
             self.assertEqual(set(hosts.values()), {4}, balance)
 
     def test_closed_connections_do_not_count(self) -> None:
-        """Where one of two has lost its connections it gets the next ones."""
+        """A provider that has lost its connections gets the next ones."""
         self.put("10.0.9.1", "10.0.9.2")
         open_ones = []
         for _ in range(4):
@@ -386,7 +386,7 @@ class NetworkTests(ClientTestCase):
             self.assertEqual(self.connected_to(self.endpoint(balance="least-connections")), gone)
 
     def test_zone_is_preferred(self) -> None:
-        """With zone= the providers there are taken while there are two."""
+        """With ``zone``, providers of the zone are preferred while there are two."""
         self.put("10.0.9.1", "10.0.9.2", "10.0.9.3")
         for host in ("10.0.9.1", "10.0.9.2"):
             self.result(self.admin.set(f"/svc/{host}:80", b'{"zone": "x"}'))
@@ -402,7 +402,7 @@ class NetworkTests(ClientTestCase):
         self.assertEqual(self.clients[-1].statistics().watches, 3)
 
     def test_zookeeper_away_after_the_first_connection(self) -> None:
-        """What was known last is enough to connect, for a new endpoint as well."""
+        """Without ZooKeeper, the last known providers are used, also by a new endpoint."""
         self.put("10.0.9.1")
         self.connected_to(self.endpoint())
         del self.network.listening[HOST, PORT]
@@ -425,7 +425,7 @@ class NetworkTests(ClientTestCase):
         self.assertEqual(self.connected_to(endpoint, 30), "10.0.9.1")
 
     def test_session_ends_after_its_last_user_and_a_pause(self) -> None:
-        """An endpoint that comes before the end of the pause goes on with the session."""
+        """An endpoint that is made before the end of the pause uses the same session."""
         self.put("10.0.9.1")
         self.connected_to(self.endpoint())
         client = self.clients[-1]
@@ -469,7 +469,7 @@ class NetworkTests(ClientTestCase):
         self.assertEqual(self.connected_to(one), "10.0.9.1")
 
     def test_client_that_is_over_is_replaced(self) -> None:
-        """A session that will not come back does not spoil all later connections."""
+        """A session that is over for good is replaced."""
         self.put("10.0.9.1")
         endpoint = self.endpoint()
         self.connected_to(endpoint)
@@ -478,7 +478,7 @@ class NetworkTests(ClientTestCase):
         self.assertEqual(self.made, 2)
 
     def test_stopping_reactor_closes_the_session(self) -> None:
-        """A program that ends leaves no session to expire, and no trigger stays behind."""
+        """When the reactor stops, sessions are closed, and no trigger is left."""
         triggers: list[Any] = []
         self.network.addSystemEventTrigger = (  # type: ignore[attr-defined]
             lambda phase, event, call: (triggers.append(call), call)[1]  # type: ignore[func-returns-value]

@@ -26,15 +26,15 @@ class HealthTestCase(SynchronousTestCase):
         self.health.update(providers("abcd"))
 
     def hosts(self, *tried: str) -> str:
-        """Those to choose from."""
+        """The addresses of the candidates."""
         return "".join(one.provider.host for one in self.health.candidates(tried))
 
     def record(self, host: str) -> ProviderRecord:
-        """A provider's."""
+        """The record of a provider."""
         return self.health._records[f"{host}:80"]
 
     def fail(self, host: str, times: int = 2) -> None:  # type: ignore[override]
-        """Let it fail."""
+        """Record failures of a provider."""
         for _ in range(times):
             self.health.use(self.record(host)).failed()
 
@@ -73,7 +73,7 @@ class EjectionTests(HealthTestCase):
         self.assertEqual(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300])
 
     def test_successes_shorten_the_pauses(self) -> None:
-        """A provider that works again is forgiven step by step."""
+        """Each success shortens the next ejection."""
         self.fail("a")
         self.clock.advance(5)
         self.health.use(self.record("a")).succeeded()
@@ -81,7 +81,7 @@ class EjectionTests(HealthTestCase):
         self.assertEqual(self.record("a").ejected_until - self.clock.seconds(), 5)
 
     def test_at_most_half_are_ejected(self) -> None:
-        """Of four, two are ejected at most, however many fail."""
+        """At most half of the providers are ejected."""
         for host in "abcd":
             self.fail(host, 5)
         self.assertEqual(self.hosts(), "cd")
@@ -93,13 +93,13 @@ class EjectionTests(HealthTestCase):
         self.assertEqual(self.hosts(), "a")
 
     def test_ejected_ones_are_the_last_resort(self) -> None:
-        """When all others were tried, an ejected one is better than none."""
+        """An ejected provider is a candidate when all others were tried."""
         self.fail("a")
         self.assertEqual(self.hosts("b:80", "c:80", "d:80"), "a")
         self.assertEqual(self.hosts("a:80", "b:80", "c:80", "d:80"), "")
 
     def test_late_failures_of_one_that_left_do_not_count(self) -> None:
-        """Uses outlive their provider's registration."""
+        """A use may end after its provider is deregistered."""
         use = self.health.use(self.record("a"))
         self.health.update(providers("bcd"))
         self.health.update(providers("abcd"))
@@ -107,7 +107,7 @@ class EjectionTests(HealthTestCase):
         self.assertEqual(self.record("a").failures, 0)
 
     def test_uses_are_counted_once(self) -> None:
-        """However often a use ends, it was one."""
+        """Ending a use again has no effect."""
         use = self.health.use(self.record("a"))
         self.assertEqual(self.record("a").in_use, 1)
         use.succeeded()
@@ -121,15 +121,15 @@ class SlowStartTests(HealthTestCase):
     """Providers that are new."""
 
     def weights(self) -> dict[str, float]:
-        """Of the candidates."""
+        """The weights of the candidates."""
         return {one.provider.host: one.weight for one in self.health.candidates()}
 
     def test_first_ones_are_not_new(self) -> None:
-        """Those that are there at the start have their full weight."""
+        """The first providers have their full weight."""
         self.assertEqual(set(self.weights().values()), {1.0})
 
     def test_new_one_grows(self) -> None:
-        """A tenth at first, half after five seconds, all after ten."""
+        """A new provider has a tenth of its weight at first, half after 5 s, all after 10 s."""
         self.health.update(providers("abcde", 4.0))
         self.assertAlmostEqual(self.weights()["e"], 0.4)
         self.clock.advance(5)
@@ -152,10 +152,10 @@ class SlowStartTests(HealthTestCase):
 
 
 class CandidatesTests(HealthTestCase):
-    """What strategies are given."""
+    """The tuple that strategies get."""
 
     def test_same_tuple_until_something_changes(self) -> None:
-        """So a strategy can keep what it has computed."""
+        """The candidates are the same tuple until something changes."""
         ready = self.health.candidates()
         self.health.use(self.record("a")).succeeded()
         self.clock.advance(100)
@@ -180,7 +180,7 @@ class CandidatesTests(HealthTestCase):
         self.assertEqual(self.record("e").weight, 1.0)
 
     def test_new_weight_of_one_that_is_new(self) -> None:
-        """It does not end the slow start."""
+        """A weight that changes does not end the slow start."""
         self.health.update(providers("abcde"))
         self.health.candidates()
         self.health.update(providers("abcde", 2.0))
@@ -188,7 +188,7 @@ class CandidatesTests(HealthTestCase):
         self.assertEqual((weights["a"], weights["e"]), (2.0, 0.2))
 
     def test_crowd_that_fails_is_not_arranged_again_and_again(self) -> None:
-        """Each of a thousand that fail would cost time in proportion to all of them."""
+        """In a large service, ejections do not each compute the candidates anew."""
         crowd = {f"h{number}:80": Provider(f"h{number}", 80) for number in range(2000)}
         self.health.update(crowd)
         tuples = {id(one): one for one in [self.health.candidates()]}
@@ -202,7 +202,7 @@ class CandidatesTests(HealthTestCase):
         self.assertEqual(len(self.health.candidates()), 1500)
 
     def test_few_that_fail_are_left_out_at_once(self) -> None:
-        """In a service of up to a hundred an ejection counts at once."""
+        """With up to a hundred providers, an ejection changes the candidates at once."""
         self.health.update({f"h{number}:80": Provider(f"h{number}", 80) for number in range(100)})
         self.assertEqual(len(self.health.candidates()), 100)
         for number in range(10):
@@ -211,7 +211,7 @@ class CandidatesTests(HealthTestCase):
             self.assertEqual(len(self.health.candidates()), 99 - number)
 
     def test_tls_is_a_choice(self) -> None:
-        """Those that speak TLS can be had apart; ejected ones again only as a last resort."""
+        """Candidates can be restricted by TLS; ejected ones are the last resort."""
         mixed = {
             f"{host}:80": Provider(host, 80, tls=tls)
             for host, tls in (("a", False), ("b", True), ("c", True), ("d", False))
@@ -229,10 +229,10 @@ class CandidatesTests(HealthTestCase):
 
 
 class RulesTests(SynchronousTestCase):
-    """Rules that make no sense."""
+    """Invalid rules."""
 
     def test_invalid_rules_are_refused(self) -> None:
-        """Each with a ValueError."""
+        """Invalid rules raise `ValueError`."""
         for wrong in (
             {"failures": 0},
             {"pause": 0},

@@ -14,7 +14,7 @@ from zkservice.discovery.provider import Registered
 
 
 class MassLossTests(SynchronousTestCase):
-    """What vanishes, and what of it is kept."""
+    """Lost providers, and which of them are kept."""
 
     @override
     def setUp(self) -> None:
@@ -25,12 +25,12 @@ class MassLossTests(SynchronousTestCase):
         )
 
     def now(self, hosts: str, stopping: str = "") -> str:
-        """What is doubtful when these are registered."""
+        """The doubtful providers when these are registered."""
         self.guard.update(Registered(providers(hosts), providers(stopping)))
         return "".join(one.host for one in self.guard.doubtful.values())
 
     def test_most_that_vanish_at_once_are_kept(self) -> None:
-        """Three of four are kept for a minute, and then given up; the log says both."""
+        """Three of four are kept for a minute, then dropped; both is logged."""
         self.now("abcd")
         with capturedLogs() as events:
             self.assertEqual(self.now("d"), "abc")
@@ -42,22 +42,22 @@ class MassLossTests(SynchronousTestCase):
         self.assertEqual(len(events), 2)
 
     def test_half_may_go(self) -> None:
-        """Two of four are gone when they are gone."""
+        """A loss of only half is not kept."""
         self.now("abcd")
         self.assertEqual(self.now("cd"), "")
 
     def test_few_may_go(self) -> None:
-        """A service that had only two may lose both."""
+        """A service of two providers is too small."""
         self.now("ab")
         self.assertEqual(self.now(""), "")
 
     def test_small_service_that_is_replaced_stays_small(self) -> None:
-        """One provider after another, in a few seconds, is not a loss of most of many."""
+        """A few losses of many providers are not kept."""
         for hosts in ("a", "", "b", "", "c", "", "d"):
             self.assertEqual(self.now(hosts), "")
 
     def test_losses_in_quick_succession_count_together(self) -> None:
-        """News of a catastrophe come one by one."""
+        """Losses within a few seconds are counted together."""
         self.now("abcd")
         self.assertEqual(self.now("bcd"), "")
         self.clock.advance(1)
@@ -67,26 +67,26 @@ class MassLossTests(SynchronousTestCase):
         self.assertEqual(self.now(""), "abcd")
 
     def test_losses_far_apart_do_not(self) -> None:
-        """A service that is scaled down step by step is believed."""
+        """Losses that are further apart are not counted together."""
         self.now("abcd")
         for left in ("bcd", "cd", "d", ""):
             self.clock.advance(6)
             self.assertEqual(self.now(left), "")
 
     def test_replacement_is_believed(self) -> None:
-        """Where as many are new as have gone, nothing was lost."""
+        """If as many providers came as were lost, none is kept."""
         self.now("abcd")
         self.now("abcdefgh")
         self.assertEqual(self.now("efgh"), "")
 
     def test_stopping_ones_have_not_vanished(self) -> None:
-        """A provider that says it is stopping is believed, and so is its end."""
+        """A provider that announced its stop does not count as lost."""
         self.now("abcd")
         self.assertEqual(self.now("d", "abc"), "")
         self.assertEqual(self.now("d"), "")
 
     def test_those_that_come_back_are_not_doubtful(self) -> None:
-        """When enough are back the rest is believed to be gone, and no timer is left."""
+        """When enough are back, the others are dropped, and no timer is left."""
         self.now("abcd")
         self.now("")
         self.assertEqual(self.now("a"), "bcd")
@@ -94,7 +94,7 @@ class MassLossTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_invalid_rules_are_refused(self) -> None:
-        """Each with a ValueError."""
+        """Invalid rules raise `ValueError`."""
         for wrong in ({"at_least": 0}, {"within": -1}, {"keep": -1}):
             with self.assertRaises(ValueError):
                 MassLoss(**wrong)

@@ -21,7 +21,7 @@ TWO = Provider("2001:db8::1", 443, {}, tls=True)
 
 
 class RememberedTests(SynchronousTestCase):
-    """Written, read back, broken."""
+    """Writing, reading and invalid files."""
 
     @override
     def setUp(self) -> None:
@@ -32,7 +32,7 @@ class RememberedTests(SynchronousTestCase):
         self.file = RememberedProviders(self.name, "/svc", self.clock)
 
     def broken(self, content: object, path: str = "/svc") -> str:
-        """What the log says about a file's content."""
+        """The warning about a file with this content."""
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.name.write_bytes(data)
         with capturedLogs() as events:
@@ -41,7 +41,7 @@ class RememberedTests(SynchronousTestCase):
         return str(event["error"])
 
     def test_providers_are_read_back(self) -> None:
-        """With all that is known about them."""
+        """Providers are read back with all attributes."""
         self.file.remember([ONE, TWO])
         self.clock.advance(1)
         loaded = RememberedProviders(self.name, "/svc", self.clock).load()
@@ -49,7 +49,7 @@ class RememberedTests(SynchronousTestCase):
         self.assertEqual(os.listdir(self.folder), ["providers.json"])
 
     def test_changes_are_collected(self) -> None:
-        """Many changes in a second are one write, of what is true last."""
+        """Changes within a second are written once, with the last state."""
         for _ in range(9):
             self.file.remember([ONE])
         self.file.remember([TWO])
@@ -59,21 +59,21 @@ class RememberedTests(SynchronousTestCase):
         self.assertEqual(list(self.file.load()), [TWO.address])
 
     def test_closing_writes_at_once(self) -> None:
-        """Nothing is lost, and no timer is left; closing again is fine."""
+        """Closing writes pending changes, and leaves no timer."""
         self.file.remember([ONE])
         self.file.close()
         self.file.close()
         self.assertEqual(list(self.file.load()), [ONE.address])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_missing_file_is_no_news(self) -> None:
+    def test_missing_file_logs_nothing(self) -> None:
         """At the first start the file does not exist."""
         with capturedLogs() as events:
             self.assertEqual(self.file.load(), {})
         self.assertEqual(events, [])
 
     def test_broken_files_are_a_log_line(self) -> None:
-        """Whatever is wrong with a file, the error says so, and there are no providers."""
+        """An invalid file has no providers, and logs a reason."""
         good = {"host": "h", "port": 80, "properties": {}, "tls": False}
         self.assertIn("Expecting value", self.broken(b"{broken"[1:]))
         self.assertIn("larger than", self.broken(b" " * (MAX_SIZE + 1)))
@@ -92,12 +92,12 @@ class RememberedTests(SynchronousTestCase):
 
     @given(st.binary(max_size=200))
     def test_no_bytes_raise(self, data: bytes) -> None:
-        """Nothing that can be in the file stops a program."""
+        """Any content of the file is handled without an exception."""
         self.name.write_bytes(data)
         self.file.load()
 
     def test_unwritable_file_is_a_log_line(self) -> None:
-        """Discovery goes on without."""
+        """A file that cannot be written is a warning."""
         lost = RememberedProviders(self.folder / "no" / "such", "/svc", self.clock)
         lost.remember([ONE])
         with capturedLogs() as events:

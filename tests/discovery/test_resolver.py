@@ -48,22 +48,22 @@ class ResolverTestCase(ClientTestCase):
         return self.result(self.resolver(path, **options).start())
 
     def put(self, *names: str, data: bytes = b"", under: str = "/svc", **options: Any) -> None:
-        """Register these."""
+        """Register hosts."""
         for name in names:
             self.result(self.admin.create(f"{under}/{name}", data, **options))
 
     def drop(self, *names: str) -> None:
-        """Deregister these."""
+        """Deregister hosts."""
         for name in names:
             self.result(self.admin.delete(f"/svc/{name}"))
 
     def hosts(self, resolver: Resolver) -> str:
-        """What it offers."""
+        """The hosts that a resolver offers."""
         return " ".join(sorted(one.host for one in resolver.providers))
 
 
 class FollowingTests(ResolverTestCase):
-    """What is registered, and what becomes of it."""
+    """Following registrations."""
 
     def test_providers_come_and_go(self) -> None:
         """Each change is seen, and `when_changed` fires with the new providers."""
@@ -79,7 +79,7 @@ class FollowingTests(ResolverTestCase):
         self.assertEqual(self.hosts(resolver), "b")
 
     def test_changed_properties_are_seen(self) -> None:
-        """A provider that changes its data is another one."""
+        """A provider with changed data is a change."""
         self.put("a:80", data=b'{"weight": 1}')
         resolver = self.started()
         changed = resolver.when_changed()
@@ -87,7 +87,7 @@ class FollowingTests(ResolverTestCase):
         self.assertEqual(self.successResultOf(changed)[0].weight, 5.0)
 
     def test_only_what_changed_is_read(self) -> None:
-        """One more of fifty providers costs a list and one read; `pick` costs nothing."""
+        """One more provider costs one list and one read; `pick` sends no request."""
         self.put(*(f"h{number}:80" for number in range(50)))
         resolver = self.started()
         before = self.finder.statistics().requests
@@ -104,7 +104,7 @@ class FollowingTests(ResolverTestCase):
         self.assertEqual(self.finder.statistics().requests, sent)
 
     def test_every_format_is_understood(self) -> None:
-        """All formats stand side by side; `formats` restricts them."""
+        """All formats are read together; ``formats`` restricts them."""
         for number, name in enumerate(FORMATS):
             one = Announcement("/svc", f"10.0.0.{number}:80", {}, 0)
             self.put(FORMATS[name].znode_name(one), data=FORMATS[name].data(one))
@@ -112,7 +112,7 @@ class FollowingTests(ResolverTestCase):
         self.assertEqual(self.hosts(self.started(formats=["serverset"])), "10.0.0.1")
 
     def test_stopping_provider_is_not_offered(self) -> None:
-        """One that announces its end is left out at once, and is not taken for lost."""
+        """A provider that announces its stop is left out, and does not count as lost."""
         member = FORMATS["serverset"]
         for number in range(4):
             one = Announcement("/svc", f"10.0.0.{number}:80", {}, 0)
@@ -127,14 +127,14 @@ class FollowingTests(ResolverTestCase):
         self.assertIn("none of the 4 registered here is available", str(caught.exception))
 
     def test_address_that_is_there_twice_is_one_provider(self) -> None:
-        """A server that is registered in two formats gets no double share."""
+        """An address in two formats is one provider."""
         one = Announcement("/svc", "10.0.0.1:80", {}, 0)
         self.put("10.0.0.1:80")
         self.put(FORMATS["serverset"].znode_name(one), data=FORMATS["serverset"].data(one))
         self.assertEqual(len(self.started().providers), 1)
 
     def test_children_that_are_no_providers(self) -> None:
-        """Others do no harm; where there is nothing else, the error shows one."""
+        """Other children are ignored; if there are only such, the error names one."""
         self.put("leader", data=b"10.0.0.1")
         self.put("member_7", data=b'{"serviceEndpoint":{"host":"h","port":"x"}}')
         resolver = self.started()
@@ -146,7 +146,7 @@ class FollowingTests(ResolverTestCase):
         self.assertEqual(resolver.pick().host, "a")
 
     def test_data_that_may_not_be_read(self) -> None:
-        """Where only the names may be read, addresses among them count."""
+        """If only names can be read, those that are addresses count."""
         self.put("a:80", data=b"{}", acl=[ACL(int(Permission.DELETE), ANYONE)])
         self.assertEqual(self.hosts(self.started()), "a")
 
@@ -164,7 +164,7 @@ class FollowingTests(ResolverTestCase):
         self.assertEqual(len(self.successResultOf(resolver.wait_for(1))), 2)
 
     def test_links_are_followed_and_may_change(self) -> None:
-        """A link that is turned to another service is a switch."""
+        """Changing a link switches to another service."""
         self.put("a:80")
         self.result(self.admin.create("/green"))
         self.put("b:80", under="/green")
@@ -186,7 +186,7 @@ class FollowingTests(ResolverTestCase):
         self.assertEqual(resolver.pick().host, "a")
 
     def test_path_that_may_not_be_read(self) -> None:
-        """Starting fails, and it is read as soon as it may be."""
+        """Starting fails without permission; the resolver retries."""
         self.put("a:80")
         self.result(self.admin.set_acl("/svc", [ACL(int(Permission.ADMIN), ANYONE)]))
         resolver = self.resolver()
@@ -204,7 +204,7 @@ class FollowingTests(ResolverTestCase):
         self.assertIn("serverset", str(caught.exception))
 
     def test_closing_leaves_nothing_behind(self) -> None:
-        """No watch, no timer; what waits fails; closing again is fine."""
+        """Closing leaves no watch and no timer, and fails waiters."""
         self.put("a:80")
         resolver = self.started()
         self.assertEqual(self.finder.statistics().watches, 2)
@@ -217,7 +217,7 @@ class FollowingTests(ResolverTestCase):
         self.successResultOf(resolver.close())
 
     def test_start_is_repeatable(self) -> None:
-        """It fires again, and follows the path once."""
+        """Starting again fires, and follows the path only once."""
         self.put("a:80")
         resolver = self.resolver()
         first, second = resolver.start(), resolver.start()
@@ -227,27 +227,27 @@ class FollowingTests(ResolverTestCase):
         self.assertEqual(self.finder.statistics().watches, 2)
 
     def test_client_that_is_closed(self) -> None:
-        """A client that was never told to connect is an error, and not waited for."""
+        """A client on which `connect` was not called is an error."""
         self.failure(self.resolver(client=self.client()).start(), ClientClosedError)
 
 
 class AwayTests(ResolverTestCase):
-    """ZooKeeper is away, or has lost what it knew."""
+    """ZooKeeper is unreachable, or has lost its data."""
 
     def away(self) -> None:
-        """Nobody listens any more."""
+        """Stop the server."""
         self.network.listening.clear()
         for cable in self.network.cables:
             cable.cut()
         self.network.advance(1)
 
     def back(self) -> None:
-        """The same server listens again."""
+        """Start the server again."""
         self.network.listen("10.0.0.1", 2181, self.server.factory)
         self.network.advance(40)
 
     def test_keeps_what_it_knew(self) -> None:
-        """Minutes without ZooKeeper, the session's end included, change nothing."""
+        """Providers are kept without ZooKeeper, also after the session has expired."""
         self.put("a:80", "b:80")
         resolver = self.started()
         changed = resolver.when_changed()
@@ -261,7 +261,7 @@ class AwayTests(ResolverTestCase):
         self.assertEqual(self.hosts(resolver), "a b c")
 
     def test_change_during_the_absence_is_seen_afterwards(self) -> None:
-        """What the watches missed is read when there is a connection again."""
+        """Changes are read after a reconnect."""
         self.put("a:80", "b:80")
         resolver = self.started()
         self.cable.cut()
@@ -280,7 +280,7 @@ class AwayTests(ResolverTestCase):
         self.assertEqual(self.hosts(resolver), "a")
 
     def test_start_waits_for_a_connection(self) -> None:
-        """However long that takes."""
+        """The providers are kept, however long there is no connection."""
         self.put("a:80")
         self.away()
         resolver = self.resolver()
@@ -295,7 +295,7 @@ class AwayTests(ResolverTestCase):
         self.assertEqual(self.hosts(resolver), "a")
 
     def test_providers_lost_with_their_ensemble_are_kept_a_minute(self) -> None:
-        """All providers vanish: they are kept for a minute as doubtful, then given up."""
+        """If all providers vanish, they are kept as doubtful for a minute, then dropped."""
         self.put("a:80", "b:80", "c:80", "d:80")
         resolver = self.started()
         changed = resolver.when_changed()
@@ -311,7 +311,7 @@ class AwayTests(ResolverTestCase):
         self.assertEqual((resolver.providers, resolver.doubtful), ((), ()))
 
     def test_a_deleted_service_is_a_loss_like_any_other(self) -> None:
-        """A path that is gone altogether is a loss like any other."""
+        """The deletion of the path counts as a loss of all providers."""
         self.put("a:80", "b:80", "c:80")
         resolver = self.started()
         self.drop("a:80", "b:80", "c:80")
@@ -321,7 +321,7 @@ class AwayTests(ResolverTestCase):
         self.assertEqual(resolver.providers, ())
 
     def test_guard_can_be_switched_off(self) -> None:
-        """With mass_loss=None every loss is believed."""
+        """With ``mass_loss=None``, lost providers are never kept."""
         self.put("a:80", "b:80", "c:80")
         resolver = self.started(mass_loss=None)
         self.drop("a:80", "b:80", "c:80")
@@ -329,7 +329,7 @@ class AwayTests(ResolverTestCase):
 
 
 class RememberedTests(AwayTests):
-    """Programs that start while ZooKeeper is away."""
+    """Programs that start without ZooKeeper."""
 
     def setUp(self) -> None:
         """A file that does not exist yet."""
@@ -337,14 +337,14 @@ class RememberedTests(AwayTests):
         self.file = Path(self.mktemp())
 
     def remembering(self, *hosts: str) -> None:
-        """A program that knew these has ended."""
+        """A file that an earlier program has written."""
         self.put(*hosts)
         resolver = self.started(remember=self.file)
         self.network.advance(2)
         resolver.close()
 
     def test_start_without_zookeeper(self) -> None:
-        """The file's providers are offered at once, as doubtful, until ZooKeeper answers."""
+        """The file's providers are offered as doubtful until ZooKeeper replies."""
         self.remembering("a:80", "b:80")
         self.away()
         resolver = self.resolver(remember=self.file)
@@ -356,7 +356,7 @@ class RememberedTests(AwayTests):
         self.assertEqual(resolver.doubtful, ())
 
     def test_answer_replaces_the_file(self) -> None:
-        """What ZooKeeper says counts, and is remembered from then on."""
+        """ZooKeeper's providers replace those of the file."""
         self.remembering("a:80", "b:80", "c:80")
         self.drop("a:80", "b:80", "c:80")
         self.put("new:80")
@@ -379,7 +379,7 @@ class RememberedTests(AwayTests):
         self.assertEqual(resolver.providers, ())
 
     def test_broken_file_is_no_obstacle(self) -> None:
-        """It is a line in the log."""
+        """A file that cannot be written is a warning."""
         self.file.write_bytes(b"{")
         self.put("a:80")
         with capturedLogs() as events:
@@ -389,7 +389,7 @@ class RememberedTests(AwayTests):
 
 
 class UseTests(ResolverTestCase):
-    """Choosing, and telling how it went."""
+    """Choosing providers, and reporting the outcome."""
 
     def test_tried_ones_are_not_chosen(self) -> None:
         """After all providers have been tried, no other one is returned."""
@@ -401,7 +401,7 @@ class UseTests(ResolverTestCase):
         self.assertIn("all providers were tried", str(caught.exception))
 
     def test_failing_provider_is_ejected(self) -> None:
-        """After two failures it is left alone for five seconds."""
+        """After two failures a provider is not used for five seconds."""
         self.put("a:80", "b:80")
         resolver = self.started()
         for _ in range(2):
@@ -413,7 +413,7 @@ class UseTests(ResolverTestCase):
         self.assertEqual({resolver.pick().host for _ in range(5)}, {"a", "b"})
 
     def test_ejected_one_of_a_crowd_is_not_chosen(self) -> None:
-        """The candidates of a large service may be a little out of date; the choice is not."""
+        """A provider that was ejected just now is not chosen from outdated candidates."""
         self.put(*(f"h{number}:80" for number in range(120)))
         resolver = self.resolver(strategy=RoundRobin(lambda: 0.0))
         started = resolver.start()
@@ -427,12 +427,12 @@ class UseTests(ResolverTestCase):
         self.assertEqual(resolver.pick(), resolver.providers[2])
 
     def test_next_one_is_found_among_all(self) -> None:
-        """A second try does not make the strategy compute anew what it knows of a crowd."""
+        """A second attempt gives the strategy the same tuple of candidates."""
         self.put("a:80", "b:80", "c:80")
         seen: list[int] = []
 
         class Spy(RoundRobin):
-            """Looks at what it is given."""
+            """Records the candidates."""
 
             def choose(self, candidates: Any) -> Any:
                 seen.append(len(candidates))
@@ -444,7 +444,7 @@ class UseTests(ResolverTestCase):
         self.assertEqual(set(seen), {3})
 
     def test_uses_in_progress_count(self) -> None:
-        """Least connections sees those that this resolver was told about."""
+        """Least-connections counts the uses of this resolver."""
         self.put("a:80", "b:80")
         resolver = self.started(strategy=LeastConnections(lambda: 0.0))
         uses = [resolver.use() for _ in range(4)]
@@ -456,7 +456,7 @@ class UseTests(ResolverTestCase):
         self.assertEqual(other.host, "a")
 
     def test_waiting_can_be_cancelled(self) -> None:
-        """A waiter that is cancelled leaves, and does no harm to others."""
+        """A cancelled waiter does not affect the others."""
         resolver = self.started()
         waiting: Deferred[Any] = resolver.wait_for(1)
         other = resolver.wait_for(1)
@@ -468,7 +468,7 @@ class UseTests(ResolverTestCase):
 class StoppingTests(ResolverTestCase):
     """Providers that stop, and paths that lead nowhere, for views that show them."""
 
-    def test_stopping_providers_are_known_and_told(self) -> None:
+    def test_stopping_providers_are_reported(self) -> None:
         """`when_changed` fires when a provider stops, and when it is gone."""
         format_, one = FORMATS["serverset"], Announcement("/svc", "10.0.0.1:80", {}, 0)
         name = format_.znode_name(one)
@@ -482,7 +482,7 @@ class StoppingTests(ResolverTestCase):
         self.assertEqual((self.successResultOf(changed), resolver.stopping), ((), ()))
 
     def test_missing_path_is_an_error(self) -> None:
-        """An empty service is known as such; one that does not exist has an error, too."""
+        """An empty service has no error; a missing one has."""
         resolver = self.resolver("/svc/none")
         self.assertIsNone(resolver.error)
         changed = resolver.when_changed()

@@ -49,7 +49,7 @@ def chosen(strategy: Strategy, among: Sequence[Load], times: int = CHOICES) -> s
 
 
 class RoundRobinTests(SynchronousTestCase):
-    """In turn."""
+    """Weighted round robin."""
 
     def test_equal_weights_are_taken_in_turn(self) -> None:
         """Without weights it is plain round robin."""
@@ -60,7 +60,7 @@ class RoundRobinTests(SynchronousTestCase):
         self.assertEqual(chosen(RoundRobin(lambda: 0.0), candidates(5, 1, 1), 7), "abaaaca")
 
     def test_processes_begin_at_different_candidates(self) -> None:
-        """Of many that start together, not all take the same first."""
+        """Many processes do not all begin with the same candidate."""
         random = Random(1).random
         first = Counter(chosen(RoundRobin(random), candidates(1, 1, 1), 1) for _ in range(900))
         self.assertEqual(len(first), 3)
@@ -76,14 +76,14 @@ class RoundRobinTests(SynchronousTestCase):
             self.assertLess(abs(count[one.provider.host] - share), 2)
 
     def test_candidates_that_leave_are_forgotten(self) -> None:
-        """What it remembers is bounded by the candidates."""
+        """Its memory is bounded by the number of candidates."""
         strategy = RoundRobin(lambda: 0.0)
         chosen(strategy, candidates(1, 1, 1), 4)
         chosen(strategy, candidates(1), 1)
         self.assertEqual([len(group.queue) for group in strategy._groups.values()], [1])
 
     def test_places_in_the_queue_are_kept(self) -> None:
-        """Providers that come and go do not send the turn back to the first."""
+        """Changed candidates do not start the turns anew."""
         strategy, among = RoundRobin(lambda: 0.0), candidates(1, 1, 1, 1)
         self.assertEqual(chosen(strategy, among, 2), "ab")
         more = (*among, *candidates(*[1] * 5)[4:])
@@ -130,7 +130,7 @@ class RoundRobinTests(SynchronousTestCase):
 
 
 class RandomTests(SynchronousTestCase):
-    """At random."""
+    """Weighted random choice."""
 
     def test_share_is_the_probability(self) -> None:
         """Over 6,000 choices each share is met within 2 of 100."""
@@ -140,7 +140,7 @@ class RandomTests(SynchronousTestCase):
 
 
 class LeastConnectionsTests(SynchronousTestCase):
-    """The fewest connections."""
+    """Least connections."""
 
     def test_open_connections_follow_the_weights(self) -> None:
         """Connections that stay open are spread by weight, plus or minus one."""
@@ -150,7 +150,7 @@ class LeastConnectionsTests(SynchronousTestCase):
             self.assertLessEqual(abs(one.in_use - share), 1)
 
     def test_slow_one_gets_less(self) -> None:
-        """A candidate that keeps its connections is left alone."""
+        """A candidate that keeps its connections gets no more."""
         among = candidates(1, 1)
         among[0].in_use = 5
         self.assertEqual(chosen(LeastConnections(lambda: 0.0), among, 5), "bbbbb")
@@ -170,17 +170,17 @@ class LeastConnectionsTests(SynchronousTestCase):
 
 
 class TwoChoicesTests(SynchronousTestCase):
-    """The better of two."""
+    """Two random choices."""
 
     def test_open_connections_stay_close_together(self) -> None:
-        """With equal weights the fullest has hardly more than the emptiest."""
+        """With equal weights, the numbers of connections differ little."""
         among = candidates(*[1] * 10)
         chosen(TwoChoices(Random(1).random), among)
         loads = [one.in_use for one in among]
         self.assertLess(max(loads) - min(loads), 8)
 
     def test_fullest_is_never_chosen(self) -> None:
-        """Whatever the other of the two is, it has fewer connections."""
+        """The candidate with the most connections is never chosen."""
         among = candidates(1, 1, 1, 1)
         among[2].in_use = 10 * CHOICES
         self.assertNotIn("c", chosen(TwoChoices(Random(1).random), among))
@@ -193,10 +193,10 @@ class TwoChoicesTests(SynchronousTestCase):
 
 
 class ZoneTests(SynchronousTestCase):
-    """The same zone first."""
+    """Zone preference."""
 
     def strategy(self) -> PreferZone:
-        """It prefers zone x."""
+        """A strategy that prefers zone x."""
         return PreferZone("x", RoundRobin(lambda: 0.0))
 
     def test_same_zone_is_used_alone(self) -> None:
@@ -211,7 +211,7 @@ class ZoneTests(SynchronousTestCase):
 
 
 class EveryStrategyTests(SynchronousTestCase):
-    """What holds for all of them."""
+    """Properties of all strategies."""
 
     def test_weight_zero_gets_nothing(self) -> None:
         """A provider of weight 0 is not chosen while there is another."""
@@ -220,13 +220,13 @@ class EveryStrategyTests(SynchronousTestCase):
             self.assertNotIn("b", hosts, name)
 
     def test_all_zero_are_equal(self) -> None:
-        """Where all have weight 0 each gets something."""
+        """If all weights are 0, all candidates are chosen."""
         for name, make in STRATEGIES.items():
             hosts = chosen(make(Random(1).random), candidates(0, 0), 200)
             self.assertGreater(min(Counter(hosts)["a"], Counter(hosts)["b"]), 60, name)
 
     def test_list_that_changes(self) -> None:
-        """Only a tuple is taken for what it was; a list is looked at each time."""
+        """Computed shares are reused for the same tuple, never for a list."""
         for name, make in STRATEGIES.items():
             for strategy in (make(Random(1).random), PreferZone("x", make(Random(1).random))):
                 among = list(candidates(1, 1))
@@ -235,7 +235,7 @@ class EveryStrategyTests(SynchronousTestCase):
                 self.assertEqual(chosen(strategy, among, 2), "zz", name)
 
     def test_a_single_candidate_is_chosen(self) -> None:
-        """A single candidate is chosen, whatever it weighs."""
+        """A single candidate is chosen, whatever its weight."""
         for name, make in STRATEGIES.items():
             for weight in (0, 0.001, 5):
                 self.assertEqual(chosen(make(None), candidates(weight), 3), "aaa", name)

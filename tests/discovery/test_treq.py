@@ -24,7 +24,7 @@ from zkservice.discovery import Resolver, agent
 
 
 class Shop(Resource):
-    """Pages that a client meets: a form, a cookie, a redirect, a stream, silence."""
+    """Pages with a form, a cookie, a redirect, a stream, and no response."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class ServiceTestCase(ConnectedTestCase):
         await self.client.ensure_path("/svc")
 
     async def provide(self, factory: Any) -> Any:
-        """Listen and register; the port."""
+        """Listen and register; returns the port."""
         port = await self.open_port(factory)
         await self.client.create(f"/svc/127.0.0.1:{port.getHost().port}")
         return port
@@ -107,14 +107,14 @@ class TreqTests(ServiceTestCase):
             self.assertEqual(await response.text(), "a stranger")
 
     async def test_redirects_without_a_host_stay_in_the_service(self) -> None:
-        """A location without a host is one of the same service."""
+        """A redirect without a host stays within the service."""
         response = await self.http.get("http://web/moved")
         self.assertEqual(await response.text(), "GET /echo ")
         response = await self.http.get("http://web/moved", allow_redirects=False)
         self.assertEqual((response.code, await response.content() != b""), (302, True))
 
     async def test_a_body_is_streamed(self) -> None:
-        """A body is read as it comes."""
+        """A body is read in parts as it arrives."""
         parts: list[bytes] = []
         response = await self.http.get("http://web/stream", unbuffered=True)
         await response.collect(parts.append)
@@ -128,7 +128,7 @@ class TreqTests(ServiceTestCase):
 
 
 class Greeter(Protocol):
-    """Says the port at which it listens, and keeps the connection."""
+    """Sends its port, and keeps the connection open."""
 
     @override
     def connectionMade(self) -> None:
@@ -137,14 +137,14 @@ class Greeter(Protocol):
 
 
 class Heard(Protocol):
-    """A client of it."""
+    """A client that records the port."""
 
 
 class ClientServiceTests(ServiceTestCase):
     """``ClientService`` with a ``zk:`` endpoint."""
 
     def started_service(self) -> ClientService:
-        """A client of the service that connects again and again until the end of the test."""
+        """A `ClientService` that runs until the end of the test."""
         endpoint: Any = clientFromString(reactor, f"zk:/svc:servers={self.servers}")
         self.addCleanup(endpoint.close)
         service = ClientService(
@@ -162,7 +162,7 @@ class ClientServiceTests(ServiceTestCase):
         return port, factory.open
 
     async def test_reconnects_to_a_provider_that_is_left(self) -> None:
-        """When the one that it uses ends, the next attempt is at another one."""
+        """When its provider ends, it connects to another one."""
         greeters = [await self.greeter() for _ in range(2)]
         service = self.started_service()
         first: Any = await service.whenConnected()
@@ -180,7 +180,7 @@ class ClientServiceTests(ServiceTestCase):
         self.assertEqual(second.transport.getPeer().port, other)
 
     async def test_waits_for_a_first_provider(self) -> None:
-        """A service without providers is tried again until there is one."""
+        """It retries until there is a provider."""
         service = self.started_service()
         waiting: Deferred[Any] = service.whenConnected()
         await deferLater(reactor, 0.2)

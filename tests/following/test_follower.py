@@ -1,4 +1,4 @@
-"""Tests of ``zkservice.following.follower``: what goes wrong, and how it goes on."""
+"""Tests of ``zkservice.following.follower``: errors, retries and ends."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class FailureTests(FollowerTestCase):
     """Reads that fail."""
 
     async def test_a_refused_first_read_fails(self) -> None:
-        """The Deferred fails, and nothing is left behind."""
+        """The Deferred fails, and no watch or timer is left."""
         self.failures = [NoAuthError("/a")]
         with self.assertRaises(NoAuthError):
             await self.view()
@@ -74,7 +74,7 @@ class FailureTests(FollowerTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     async def test_pauses_are_bounded(self) -> None:
-        """However often it fails, it retries within the longest pause."""
+        """The pauses do not exceed the longest, however often it fails."""
         view = await self.view()
         self.failures = [NoAuthError("/a") for _ in range(12)]
         await self.client.create("/a/c")
@@ -86,7 +86,7 @@ class FailureTests(FollowerTestCase):
         await self.until(lambda: "c" in view)
 
     async def test_thousands_of_failures_overflow_nothing(self) -> None:
-        """A view that was refused for days retries all the same."""
+        """The pause does not overflow after many failures."""
         view = await self.view()
         view._backoff.failures = 5000  # as after 40 hours
         self.failures = [NoAuthError("/a")]
@@ -113,7 +113,7 @@ class FailureTests(FollowerTestCase):
         self.assertEqual(list(await filling), ["b"])
 
     async def test_an_unexpected_error_is_logged_and_retried(self) -> None:
-        """It is logged and fails waiting Deferreds; the view goes on."""
+        """A bug is logged and fails waiting Deferreds; the view continues."""
         view = await self.view()
         self.failures = [ZeroDivisionError()]
         waiting = view.when_current()
@@ -136,7 +136,7 @@ class FailureTests(FollowerTestCase):
 
 
 class EndTests(FollowerTestCase):
-    """Ends."""
+    """The end of a view."""
 
     async def test_closing_the_client_fails_a_view_that_is_filled(self) -> None:
         """The Deferred of the view fails."""

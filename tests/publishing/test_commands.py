@@ -16,7 +16,7 @@ from zkservice.publishing import CommandRunner
 
 
 class FakeShell(Clock):
-    """A reactor that remembers what it was to spawn."""
+    """A fake reactor that records the processes to spawn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class FakeShell(Clock):
         self.alive = True
 
     def spawnProcess(self, protocol: Any, program: str, arguments: list[str], env: Any) -> None:  # noqa: N802
-        """Begin; this object is the transport as well."""
+        """Record a process; this object is its transport as well."""
         self.spawned.append((protocol, arguments[-1]))
         protocol.makeConnection(self)
 
@@ -36,13 +36,13 @@ class FakeShell(Clock):
         """Nothing is read from it any more."""
 
     def signalProcess(self, number: Any) -> None:  # noqa: N802
-        """Remember it."""
+        """Record the signal."""
         if not self.alive:
             raise ProcessExitedAlready
         self.signals.append(number.name)
 
     def end(self, code: int = 0, signal: int | None = None, closed: bool = True) -> None:
-        """The last command ends."""
+        """End the last command."""
         protocol = self.spawned[-1][0]
         error: Any = ProcessTerminated(code, signal) if code or signal else ProcessDone(0)
         protocol.processExited(Failure(error))
@@ -63,11 +63,11 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(self.shell.getDelayedCalls(), [])
 
     def run_command(self, command: str = "reload") -> Deferred[None]:
-        """Run one."""
+        """Begin to run a command."""
         return Deferred.fromCoroutine(self.runner.run(command))
 
     def problem(self, running: Deferred[None]) -> str:
-        """Why it failed."""
+        """The error of a command."""
         return str(self.failureResultOf(running, PublishError).value)
 
     def test_success(self) -> None:
@@ -78,7 +78,7 @@ class CommandTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(running))
 
     def test_failure_shows_the_code_and_the_last_line(self) -> None:
-        """The last line is shown, within bounds and without what would command a terminal."""
+        """The last line of the output is shown, shortened and without control characters."""
         running = self.run_command()
         protocol = self.shell.spawned[-1][0]
         protocol.outReceived(b"x" * 100_000 + b"\nsyntax")
@@ -94,7 +94,7 @@ class CommandTests(SynchronousTestCase):
         self.assertLess(len(self.problem(running)), 300)
 
     def test_signal(self) -> None:
-        """A command that was killed says by what; one that says nothing shows no line."""
+        """The error names the signal; without output it has no last line."""
         running = self.run_command()
         self.shell.end(signal=9)
         self.assertEqual(self.problem(running), "the command 'reload' was killed by SIGKILL")
@@ -110,7 +110,7 @@ class CommandTests(SynchronousTestCase):
         self.successResultOf(second)
 
     def test_too_long(self) -> None:
-        """A command that takes too long is asked to end, then killed, and says so."""
+        """A command that takes too long gets SIGTERM, then SIGKILL."""
         running = self.run_command()
         self.shell.advance(30)
         self.shell.advance(2)
@@ -119,7 +119,7 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("because it took longer than 30.0 s", self.problem(running))
 
     def test_what_it_leaves_running_does_not_keep_it(self) -> None:
-        """A daemon that it has started may keep its output open."""
+        """A daemon that the command has started may keep its output open."""
         running = self.run_command()
         self.shell.end(closed=False)
         self.assertNoResult(running)
@@ -128,7 +128,7 @@ class CommandTests(SynchronousTestCase):
         self.shell.spawned[-1][0].processEnded(Failure(ProcessDone(0)))
 
     def test_stop(self) -> None:
-        """The command that runs is ended; without one nothing happens."""
+        """The running command is ended; without one nothing happens."""
         self.runner.stop()
         running = self.run_command()
         self.runner.stop()

@@ -18,7 +18,7 @@ WEB = Listing("web", "/svc/web", (Member("properties", "10.0.0.1", 80),))
 
 
 class ReplacedFileTests(SynchronousTestCase):
-    """What is left of the file that was there, and what is not."""
+    """Replacing a file keeps its mode and owner."""
 
     @override
     def setUp(self) -> None:
@@ -35,7 +35,7 @@ class ReplacedFileTests(SynchronousTestCase):
         self.assertEqual([each.name for each in self.folder.iterdir()], ["web.conf"])
 
     def test_mode_stays(self) -> None:
-        """The mode is that of the file before; the file is another one, so no reader sees half."""
+        """The new file has the mode of the old one, and replaces it in one step."""
         self.path.write_bytes(b"old")
         self.path.chmod(0o640)
         number = self.path.stat().st_ino
@@ -45,7 +45,7 @@ class ReplacedFileTests(SynchronousTestCase):
         self.assertNotEqual(self.path.stat().st_ino, number)
 
     def test_owner_stays(self) -> None:
-        """The owner is that of the file before, or the file is not written."""
+        """The new file has the owner of the old one, or it is not written."""
         self.path.write_bytes(b"old")
         owner = (os.stat(self.path).st_uid, os.stat(self.path).st_gid)
         real, asked = os.fstat, []
@@ -72,14 +72,14 @@ class ReplacedFileTests(SynchronousTestCase):
         self.assertEqual([each.name for each in self.folder.iterdir()], ["web.conf"])
 
     def test_unchanged_file_is_left_alone(self) -> None:
-        """What is there already is not written."""
+        """Equal contents are not written."""
         self.path.write_bytes(b"same")
         before = self.path.stat()
         self.assertFalse(self.file.write(b"same"))
         self.assertEqual(self.path.stat(), before)
 
     def test_symbolic_link_stays(self) -> None:
-        """What a link leads to is replaced."""
+        """The target of a symbolic link is replaced, not the link."""
         real = self.folder / "real"
         self.path.symlink_to("real")
         self.file.write(b"x")
@@ -87,7 +87,7 @@ class ReplacedFileTests(SynchronousTestCase):
         self.assertEqual(real.read_bytes(), b"x")
 
     def test_missing_directory_is_named(self) -> None:
-        """A directory that is missing is an error that names it; so is a file in its place."""
+        """The error names a missing directory, and a directory in the place of the file."""
         with self.assertRaisesRegex(
             PublishError, "cannot be written: there is no directory .*none$"
         ):
@@ -96,8 +96,8 @@ class ReplacedFileTests(SynchronousTestCase):
         with self.assertRaisesRegex(PublishError, "web.conf cannot be read: Is a directory"):
             self.file.write(b"x")
 
-    def test_command_is_owed_until_it_has_succeeded(self) -> None:
-        """Another process knows it too; files that are read by a pattern do not show it."""
+    def test_command_is_pending_until_it_has_succeeded(self) -> None:
+        """The mark survives the process, and no glob for visible files matches it."""
         file = ReplacedFile(str(self.path), has_command=True)
         self.assertFalse(file.command_pending)
         file.write(b"x")
@@ -117,7 +117,7 @@ class FileTargetTests(SynchronousTestCase):
         self.target = FileTarget(CONSUMERS["nginx"], ReplacedFile(str(self.path.resolve())))
 
     def test_publishes(self) -> None:
-        """It writes what is registered, and says whether that is new."""
+        """It writes the providers, and fires with whether the file has changed."""
         self.assertTrue(self.successResultOf(self.target.publish([WEB])))
         self.assertEqual(self.path.read_text(), "server 10.0.0.1:80;\n")
         self.assertFalse(self.successResultOf(self.target.publish([WEB])))
@@ -137,7 +137,7 @@ class FileTargetTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.target.preview([WEB])), "")
 
     def test_template_that_raises(self) -> None:
-        """What a template raises is an error of publishing; the file stays."""
+        """An exception in a template raises `PublishError`; the file is not changed."""
         self.target.consumer = template("t.j2", "{{ 1 // 0 }}")
         with self.assertRaisesRegex(PublishError, "t.j2: ZeroDivisionError"):
             self.target.publish([WEB])

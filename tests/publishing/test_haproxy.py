@@ -1,4 +1,4 @@
-"""Tests for `zkservice.publishing.haproxy`: the socket, with a HAProxy that is not real."""
+"""Tests for `zkservice.publishing.haproxy`, with a fake HAProxy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FakeSocket:
 
 
 class TargetTests(SynchronousTestCase):
-    """A backend that is kept."""
+    """A backend that is kept up to date."""
 
     @override
     def setUp(self) -> None:
@@ -50,11 +50,11 @@ class TargetTests(SynchronousTestCase):
         self.target = HAProxyTarget("web", socket)
 
     def publish(self, *listings: Listing) -> bool:
-        """Whether something has changed."""
+        """Publish; returns whether something has changed."""
         return self.successResultOf(self.target.publish(listings))
 
     def test_servers_are_added(self) -> None:
-        """Each command is sent; if there is none, nothing has changed."""
+        """All commands are sent; without commands nothing has changed."""
         self.assertTrue(self.publish(WEB))
         self.assertEqual(
             [each.split()[0] for each in self.socket.asked], ["add", "enable", "enable"]
@@ -64,7 +64,7 @@ class TargetTests(SynchronousTestCase):
         self.assertEqual((self.socket.asked, self.target.recheck), ([], module.RECHECK))
 
     def test_older_versions(self) -> None:
-        """A command that is experimental is repeated as such."""
+        """An experimental command is sent again in experimental mode."""
         self.socket.replies = {
             "add": "This command is experimental and may only be used in experimental-mode",
         }
@@ -84,7 +84,7 @@ class TargetTests(SynchronousTestCase):
         self.assertEqual(self.target.recheck, module.RECHECK)
 
     def test_refusals(self) -> None:
-        """What HAProxy refuses is shown with its reason; so is a backend that it does not have."""
+        """The error has HAProxy's reason, also for an unknown backend."""
         self.socket.replies = {"add": "Backend must use a dynamic load balancing to support it."}
         failure = self.failureResultOf(self.target.publish([WEB]), PublishError)
         self.assertIn("refuses 'add server web/10.0.0.1:8080 ", str(failure.value))
@@ -111,7 +111,7 @@ class SocketTests(SynchronousTestCase):
         self.transport = StringTransport()
 
     def ask(self) -> tuple[Deferred[str], Any]:
-        """Ask; the protocol is connected."""
+        """Send a command on a connected protocol."""
         socket = HAProxySocket("/run/admin.sock", self.reactor)
         asked = Deferred.fromCoroutine(socket.ask("show info"))
         [[address, factory, *_]] = self.reactor.unixClients
@@ -140,20 +140,20 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual(logs, [])
 
     def test_connection_that_breaks(self) -> None:
-        """Half a reply is not accepted."""
+        """A reply that is cut off is an error."""
         asked, protocol = self.ask()
         protocol.connectionLost(Failure(ConnectionLost()))
         self.assertIn("broke off", str(self.failureResultOf(asked, PublishError).value))
 
     def test_silence(self) -> None:
-        """A HAProxy that does not answer is given up."""
+        """A missing reply is a time-out."""
         asked, _ = self.ask()
         self.reactor.advance(module.TIMEOUT)
         self.assertIn("within 5 s", str(self.failureResultOf(asked, PublishError).value))
         self.assertTrue(self.transport.disconnecting or self.transport.disconnected)
 
     def test_endless_reply(self) -> None:
-        """A reply that is too large is cut off."""
+        """The connection is closed on a reply that is too large."""
         self.patch(module, "MAX_REPLY", 10)
         asked, protocol = self.ask()
         protocol.dataReceived(b"x" * 11)
@@ -161,8 +161,8 @@ class SocketTests(SynchronousTestCase):
         protocol.connectionLost(Failure(ConnectionLost()))
         self.failureResultOf(asked, PublishError)
 
-    def test_nobody_there(self) -> None:
-        """A socket that is missing is an error that names it."""
+    def test_missing_socket(self) -> None:
+        """The error names a missing socket."""
         socket = HAProxySocket("/run/admin.sock", self.reactor)
         asked = Deferred.fromCoroutine(socket.ask("show info"))
         factory = self.reactor.unixClients[0][1]

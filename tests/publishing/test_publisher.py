@@ -19,7 +19,7 @@ from zkservice.publishing.files import ReplacedFile
 
 
 class FakeRunner:
-    """Runs nothing, but remembers."""
+    """Records commands instead of running them."""
 
     def __init__(self) -> None:
         self.running: list[tuple[str, Deferred[None]]] = []
@@ -110,7 +110,7 @@ class PublisherTests(ResolverTestCase):
         self.assertEqual((self.hosts_written(), len(self.runner.running)), ("a b c d", 2))
 
     def test_command_that_fails_is_tried_again(self) -> None:
-        """Its failure is logged, and it runs again after pauses that grow; then it is settled."""
+        """A failure is logged; the command runs again after growing pauses until it succeeds."""
         self.put("a:80")
         self.runner.problem = "it is broken"
         with capturedLogs() as events:
@@ -133,7 +133,7 @@ class PublisherTests(ResolverTestCase):
         self.assertEqual(len(self.runner.running), 2)
 
     def test_file_that_cannot_be_written_is_tried_again(self) -> None:
-        """As soon as the directory is there the file is."""
+        """The file is written as soon as its directory exists."""
         self.put("a:80")
         with capturedLogs() as events:
             self.publisher(file=self.folder / "none" / "web.conf")
@@ -145,7 +145,7 @@ class PublisherTests(ResolverTestCase):
         self.assertTrue((self.folder / "none" / "web.conf").exists())
 
     def test_nothing_is_written_while_zookeeper_is_away(self) -> None:
-        """Not even what is given up meanwhile; it is written afterwards."""
+        """Nothing is written without a connection; changes are written afterwards."""
         self.put(*(f"h{number}:80" for number in range(4)))
         self.publisher(command="")
         self.drop("h1:80", "h2:80", "h3:80")
@@ -177,7 +177,7 @@ class PublisherTests(ResolverTestCase):
         )
 
     def test_path_that_does_not_exist_empties_nothing(self) -> None:
-        """A file that is there stays; where none is, an empty list lets its reader start."""
+        """An existing file is kept; without one, an empty list is written."""
         self.publisher("/none", command="")
         self.assertEqual(self.hosts_written(), "127.0.0.1")
         self.path.write_text("server kept:80;\n")
@@ -189,8 +189,8 @@ class PublisherTests(ResolverTestCase):
             [each.get("what") for each in events],
         )
 
-    def test_what_is_left_out_is_said_once(self) -> None:
-        """An address that is not safe to write is named in the log, and only when that is new."""
+    def test_what_is_left_out_is_logged_once(self) -> None:
+        """An address that cannot be written safely is logged once."""
         self.put("a:80", "x;y:80")
         with capturedLogs() as events:
             self.publisher(command="")

@@ -250,7 +250,7 @@ class Contract:
             await membership.leave()
             self.assertEqual(await self.blocking(list, theirs), [])
 
-    async def test_queues_of_ours(self: Any) -> None:
+    async def test_at_least_once_queues(self: Any) -> None:
         """The server accepts the transactions of the at-least-once queues."""
         for kind in (ReliableQueue, SerializedQueue):
             queue = kind(self.ours, f"{self.path}/{kind.__name__}")

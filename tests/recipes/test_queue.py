@@ -237,7 +237,7 @@ class ReliableQueueTests(QueueTestCase):
         self.result(self.item(self.queue).release())
         self.assertEqual(self.item(self.other).data, b"1")
 
-    def test_given_back_with_a_lost_reply(self) -> None:
+    def test_release_with_a_lost_reply(self) -> None:
         """The reservation of the next consumer stays when a release is repeated."""
         self.put(b"1")
         item = self.item(self.queue)

@@ -45,10 +45,10 @@ class ParseTests(SynchronousTestCase):
 
 
 class AdvertisedTests(SynchronousTestCase):
-    """The addresses that are registered."""
+    """The addresses to register for a port."""
 
     def advertised(self, host: str, *interfaces: str, **options: bool) -> tuple[str, ...]:
-        """What is registered for a port of a machine with these addresses."""
+        """The addresses that are registered on a machine with these interfaces."""
 
         def of_family(family: AddressFamily) -> list[str]:
             return [one for one in interfaces if (":" in one) == (family is AF_INET6)]
@@ -61,7 +61,7 @@ class AdvertisedTests(SynchronousTestCase):
         self.assertEqual(advertised_addresses("::1", 1), ("[::1]:1",))
 
     def test_blank_is_every_outside_address(self) -> None:
-        """Loopback addresses are left out as long as there is another, doubles always."""
+        """Loopback addresses are left out if there are others; each address is registered once."""
         interfaces = ["127.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.2", "2001:db8::1"]
         for host in ("", "0.0.0.0"):
             self.assertEqual(
@@ -78,13 +78,13 @@ class AdvertisedTests(SynchronousTestCase):
         self.assertEqual(self.advertised("::", "::1", "127.0.0.1", "10.0.0.1"), ("10.0.0.1:80",))
 
     def test_blank_without_a_network_is_loopback(self) -> None:
-        """A machine without a network is known by its loopback address."""
+        """Without a network, the loopback address is registered."""
         for interfaces in ([], ["127.0.0.1"], ["127.0.0.1", "127.0.0.2", "::1", "fe80::1"]):
             self.assertEqual(self.advertised("", *interfaces), ("127.0.0.1:80",))
             self.assertEqual(self.advertised("::", *interfaces), ("[::1]:80",))
 
     def test_the_socket_decides_whether_ipv4_is_accepted(self) -> None:
-        """The option of the socket decides; a port without a socket does not accept IPv4."""
+        """The socket's option decides; a port without a socket is not dual-stack."""
         for only in (0, 1):
             with socket.socket(AF_INET6) as listening:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)

@@ -28,11 +28,11 @@ class CreationThrottleTests(SynchronousTestCase):
         return waited
 
     def test_the_first_creation_is_made_at_once(self) -> None:
-        """Nothing was deleted yet."""
+        """Without a deletion there is no delay."""
         self.assertEqual(self.created(deleted_by_others=False), 0)
 
     def test_the_gap_doubles_with_each_deletion(self) -> None:
-        """From the shortest gap to the longest, and no further."""
+        """The delay doubles up to the longest gap."""
         self.created(deleted_by_others=False)
         gaps = [self.created() for _ in range(12)]
         for gap, expected in zip(gaps, (CREATE_GAP, 2 * CREATE_GAP, 4 * CREATE_GAP), strict=False):
@@ -47,14 +47,14 @@ class CreationThrottleTests(SynchronousTestCase):
         self.assertApproximates(self.created(), CREATE_GAP, 0.002)
 
     def test_a_znode_that_lasted_ends_the_fight(self) -> None:
-        """One that was there for longer than the longest gap starts anew."""
+        """After a znode has existed for the longest gap, the delay begins anew."""
         for _ in range(5):
             self.created()
         self.clock.advance(CREATE_GAP_MAX + 1)
         self.assertEqual(self.created(), 0)
 
     def test_a_clock_that_was_set_back_delays_nothing(self) -> None:
-        """Ages below zero say nothing about a fight."""
+        """If the clock was set back, there is no delay."""
         self.created()
         self.created()
         self.clock.rightNow -= 3600

@@ -14,7 +14,7 @@ OURS, EARLIER, FOREIGN = 10, 9, 77
 def judge(
     *owners: int | None, replace: bool = False, partly: bool = False, write: bool = False
 ) -> ReconcilePlan:
-    """The verdict on znodes /0, /1, ... with these owners, all at data version 5."""
+    """The plan for znodes /0, /1, ... with these owners, all at data version 5."""
     found = [ObservedNode(f"/{n}", owner, 5) for n, owner in enumerate(owners)]
     return decide(
         found, session=OURS, earlier={EARLIER}, replace=replace, partly=partly, write=write
@@ -22,14 +22,14 @@ def judge(
 
 
 class DecisionTests(SynchronousTestCase):
-    """What is done about what is found."""
+    """The plan for znodes in different states."""
 
     def test_missing_is_created(self) -> None:
-        """A znode that is not there is created."""
+        """A missing znode is created."""
         self.assertEqual(judge(None), ReconcilePlan(create=("/0",)))
 
     def test_ours_is_kept(self) -> None:
-        """A znode of this session is as it is wanted."""
+        """A znode of this session is not changed."""
         self.assertEqual(judge(OURS), ReconcilePlan())
 
     def test_ours_with_old_data_is_written(self) -> None:
@@ -39,18 +39,18 @@ class DecisionTests(SynchronousTestCase):
         )
 
     def test_our_earlier_session_is_replaced(self) -> None:
-        """What our own lost session left is replaced, whenever we find it."""
+        """A znode of an earlier session of this process is replaced at any time."""
         for replace in (True, False):
             self.assertEqual(
                 judge(EARLIER, replace=replace).replace, (ObservedNode("/0", EARLIER, 5),)
             )
 
     def test_a_dead_process_is_replaced_by_a_new_one(self) -> None:
-        """A process that has just bound the address replaces what stands there."""
+        """With ``replace``, a znode of any session is replaced."""
         self.assertEqual(judge(FOREIGN, replace=True).replace, (ObservedNode("/0", FOREIGN, 5),))
 
     def test_a_process_that_took_over_is_left_alone(self) -> None:
-        """Who comes back from an expiry does not fight the process that took its address."""
+        """Without ``replace``, a znode of another process's session is a conflict."""
         self.assertEqual(judge(FOREIGN).conflict, ObservedNode("/0", FOREIGN, 5))
 
     def test_a_persistent_znode_is_never_deleted(self) -> None:
@@ -59,14 +59,14 @@ class DecisionTests(SynchronousTestCase):
             self.assertEqual(judge(0, replace=replace).conflict, ObservedNode("/0", 0, 5))
 
     def test_what_is_free_of_conflict(self) -> None:
-        """Once it was held, an address that is lost takes no other one along."""
+        """With ``partly``, a conflict about one address does not affect the others."""
         verdict = judge(FOREIGN, None, partly=True)
         self.assertEqual(
             verdict, ReconcilePlan(create=("/1",), conflict=ObservedNode("/0", FOREIGN, 5))
         )
 
     def test_several_are_changed_together(self) -> None:
-        """Each of several addresses gets what it needs."""
+        """Several znodes get different changes in one plan."""
         self.assertEqual(
             judge(None, OURS, EARLIER, write=True),
             ReconcilePlan(
@@ -85,7 +85,7 @@ class DecisionTests(SynchronousTestCase):
     def test_nothing_changes_in_a_conflict(
         self, owners: list[int | None], replace: bool, partly: bool, write: bool
     ) -> None:
-        """Several addresses are registered together or not at all; each is judged once."""
+        """Without ``partly``, a conflict prevents all changes."""
         verdict = judge(*owners, replace=replace, partly=partly, write=write)
         changed = [*verdict.create, *(one.path for one in (*verdict.replace, *verdict.write))]
         if verdict.conflict is not None and not partly:

@@ -30,7 +30,7 @@ from zkservice.wire.acl import READ_ACL_UNSAFE
 
 
 class Said(Protocol):
-    """Says hello, and hears what comes back."""
+    """Sends "hello", and records the echo."""
 
     def __init__(self) -> None:
         self.heard: Deferred[bytes] = Deferred()
@@ -42,14 +42,14 @@ class Said(Protocol):
 
 
 class EndpointTests(ConnectedTestCase):
-    """Descriptions, as users write them."""
+    """Endpoint strings, as users write them."""
 
     async def test_listen_connect_stop(self) -> None:
-        """Who listens is registered, is found, and is gone when it stops."""
+        """A port is registered while it listens."""
         await self.check(quoteStringArgument("tcp:0:interface=127.0.0.1"))
 
     async def test_an_unescaped_description_is_understood(self) -> None:
-        """A description that was not escaped is understood as well, where it is clear."""
+        """A description whose colons are not escaped is accepted if it is unambiguous."""
         await self.check("tcp:0:interface=127.0.0.1")
 
     async def listen(self, description: str) -> Any:
@@ -96,7 +96,7 @@ class EndpointTests(ConnectedTestCase):
         self.assertEqual(await self.client.get_children("/real"), [])
 
     async def test_a_stopped_port_is_no_lost_session(self) -> None:
-        """The end of a port is logged as wanted, not as a lost session."""
+        """Stopping a port logs a withdrawal, and no lost session."""
         description = f"zk:/svc:servers={self.servers}:tcp:0:interface=127.0.0.1"
         port = await self.listen(description)
         states: list[RegistrationState] = []
@@ -111,7 +111,7 @@ class EndpointTests(ConnectedTestCase):
             await self.listen(f"zk:/svc:{inner}:servers={self.servers}")
 
     async def test_what_is_registered(self) -> None:
-        """Properties, a format and an address of the description's own."""
+        """The description sets properties, a format and the address to register."""
         options = r"property=zone=a,note=x\,y,weight\:=3:format=nerve:advertise=h.example\:80"
         inner = quoteStringArgument("tcp:0:interface=127.0.0.1")
         port = await self.listen(f"zk:/svc:servers={self.servers}:{options}:{inner}")
@@ -124,21 +124,21 @@ class EndpointTests(ConnectedTestCase):
         self.assertEqual(await self.client.get_children("/svc"), [])
 
     async def test_advertised_host_has_the_port_that_is_listened_on(self) -> None:
-        """The system picks the port, the description names the host."""
+        """With ``advertise=HOST``, the listening port is registered with that host."""
         inner = quoteStringArgument("tcp:0:interface=127.0.0.1")
         port = await self.listen(f"zk:/svc:servers={self.servers}:advertise=h:{inner}")
         self.assertEqual(port.registration.addresses, (f"h:{port.getHost().port}",))
         await port.stopListening()
 
     async def test_a_unix_socket_with_an_advertised_address(self) -> None:
-        """What has no address of its own can be registered under another one."""
+        """With ``advertise=HOST:PORT``, a Unix socket can be registered."""
         inner = quoteStringArgument(f"unix:{self.mktemp()[-40:]}".replace("/", ""))
         port = await self.listen(f"zk:/svc:servers={self.servers}:advertise=h\\:80:{inner}")
         self.assertEqual(await self.client.get_children("/svc"), ["h:80"])
         await port.stopListening()
 
     def test_the_connection_string_may_be_the_environments(self) -> None:
-        """The connection string may be the environment's; without any it is an error."""
+        """The connection string may be in the environment; without any it is an error."""
         self.patch(os, "environ", {"ZC_ZK_CONNECTION_STRING": "h:1"})
         clientFromString(reactor, "zk:/svc")
         self.patch(os, "environ", {})
@@ -183,7 +183,7 @@ class WithoutZooKeeperTests(ClientTestCase):
         return self.successResultOf(endpoint.listen(Factory.forProtocol(Echo)))
 
     def test_it_registers_when_zookeeper_is_there(self) -> None:
-        """It listens at once, says after a while that it is not registered, and then is."""
+        """It listens at once, logs after a while that it is not registered, and registers."""
         self.server.refuse = True
         with capturedLogs() as events:
             port = self.listen()
@@ -199,7 +199,7 @@ class WithoutZooKeeperTests(ClientTestCase):
         self.assertFalse(self.wrapped.listening)
 
     def test_it_stops_without_ever_being_registered(self) -> None:
-        """Nothing is left behind: no connection, no timer."""
+        """Stopping leaves no connection and no timer."""
         self.server.refuse = True
         port = self.listen()
         stopped = port.stopListening()
@@ -243,7 +243,7 @@ class Port:
     listening = False
 
     def listen(self, factory: object) -> Any:
-        """Open it."""
+        """Open the port."""
         self.listening = True
         return succeed(self)
 
@@ -252,5 +252,5 @@ class Port:
         return IPv4Address("TCP", "10.0.0.9", 8080)
 
     def stopListening(self) -> None:  # noqa: N802
-        """Close it."""
+        """Close the port."""
         self.listening = False

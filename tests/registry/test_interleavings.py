@@ -1,4 +1,4 @@
-"""Tests of what may happen in the middle of something else, on a network without sockets."""
+"""Tests of re-entrant calls and clock changes, on a network without sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NODE = "/svc/h:1"
 
 
 def cancelled(deferred: Deferred[Any]) -> None:
-    """Ignore that it is cancelled."""
+    """Ignore a cancellation."""
     deferred.addErrback(lambda failure: failure.trap(CancelledError))
 
 
@@ -27,7 +27,7 @@ class RegistrationTests(ClientTestCase):
     """A registration that is interrupted, by its owner or by the clock."""
 
     def register(self, client: ZooKeeperClient, **options: Any) -> Registration:
-        """A registration that draws no dice."""
+        """A registration without jitter."""
         return register(
             client,
             "/svc",
@@ -40,13 +40,13 @@ class RegistrationTests(ClientTestCase):
         )
 
     def registered(self, client: ZooKeeperClient, **options: Any) -> Registration:
-        """One that is held."""
+        """A registration that is registered."""
         return self.result(self.register(client, **options).when_registered())
 
     def check_one_cancels_another(
         self, wait: Callable[[], Deferred[Any]], happens: Callable[[], object]
     ) -> None:
-        """The first cancels the second; the third hears all the same."""
+        """The first waiter cancels the second; the third fires nevertheless."""
         first, second, third = wait(), wait(), wait()
         first.addBoth(lambda _: second.cancel())
         cancelled(second)
@@ -57,7 +57,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(len(outcome), 1)
 
     def test_a_waiter_may_cancel_others_when_registered(self) -> None:
-        """A callback of `when_registered` may cancel what others wait for."""
+        """A callback of `when_registered` may cancel other waiters."""
         client = self.client()
         registration = self.register(client)
         self.check_one_cancels_another(
@@ -65,12 +65,12 @@ class RegistrationTests(ClientTestCase):
         )
 
     def test_a_waiter_may_cancel_others_when_unregistered(self) -> None:
-        """A callback of `unregister` may cancel what others wait for."""
+        """A callback of `unregister` may cancel other waiters."""
         registration = self.registered(self.connected())
         self.check_one_cancels_another(registration.unregister, self.network.settle)
 
     def test_a_waiter_may_cancel_others_on_failure(self) -> None:
-        """An errback may cancel what others wait for."""
+        """An errback may cancel other waiters."""
         registration = self.register(self.client())
         self.check_one_cancels_another(registration.when_registered, registration.unregister)
 
@@ -96,7 +96,7 @@ class RegistrationTests(ClientTestCase):
         self.result(registration.unregister())
 
     def test_an_acl_for_other_writers_replaces_the_node(self) -> None:
-        """A change is stored, too, where the ACL lets others write but not this client."""
+        """A change is stored although the ACL lets others write, but not this client."""
         client = self.connected()
         acl = (ACL(Permission.READ, ANYONE), digest_acl("admin", "secret"))
         registration = self.registered(client, acl=acl)
@@ -108,7 +108,7 @@ class RegistrationTests(ClientTestCase):
         self.assertIs(registration.state, RegistrationState.REGISTERED)
 
     def test_properties_are_replaced(self) -> None:
-        """Properties that are not named are gone; invalid ones change nothing."""
+        """`replace_properties` removes other properties; invalid ones change nothing."""
         client = self.connected()
         registration = self.registered(client)
         self.result(registration.update(color="red", size=1))
@@ -126,7 +126,7 @@ class RegistrationTests(ClientTestCase):
 
 
 class FollowerTests(ClientTestCase):
-    """A view in bad times."""
+    """A view with faults."""
 
     def view(self, client: ZooKeeperClient) -> Children:
         """A view of children."""

@@ -28,7 +28,7 @@ CHANGES = effort(400, 100)
 
 
 class World:
-    """What is there, changed through kazoo, and all that ever was.
+    """Changes nodes through kazoo, and records all of their states.
 
     A view may see what is between two changes, never anything else.
     """
@@ -42,7 +42,7 @@ class World:
         self.number = 0
 
     def start(self) -> None:
-        """Make the first state."""
+        """Create the first state."""
         self.kazoo.start()
         self.kazoo.create("/one", b'{"n":0}')
         self.kazoo.create("/two", b'{"n":0}')
@@ -50,12 +50,12 @@ class World:
         self.note()
 
     def stop(self) -> None:
-        """Be gone."""
+        """Stop the client."""
         self.kazoo.stop()
         self.kazoo.close()
 
     def change(self) -> None:
-        """Something happens."""
+        """Make a random change."""
         self.number += 1
         place = self.random.choice(["/one", "/two"])
         with contextlib.suppress(NoNodeError, NodeExistsError):
@@ -63,30 +63,30 @@ class World:
         self.note()
 
     def create(self, place: str) -> None:
-        """A child comes."""
+        """Create a child."""
         self.kazoo.create(f"{place}/{self.random.choice(NAMES)}")
 
     def delete(self, place: str) -> None:
-        """A child goes."""
+        """Delete a child."""
         self.kazoo.delete(f"{place}/{self.random.choice(NAMES)}")
 
     def set(self, place: str) -> None:
-        """Properties change; sometimes to what they are already."""
+        """Set the properties, sometimes to the same values."""
         self.kazoo.set(place, json.dumps({"n": self.random.choice([self.number, 1])}).encode())
 
     def move(self, place: str) -> None:
-        """The link leads elsewhere; sometimes nowhere."""
+        """Change the link, sometimes to a missing node."""
         target = self.random.choice([place, place, "/nowhere"])
         self.kazoo.set("/top", json.dumps({"link ->": target, "far =>": "link n"}).encode())
 
     def note(self) -> None:
-        """Remember what can be seen now, at either end of the link."""
+        """Record the present states of both possible targets of the link."""
         for place in ("/one", "/two"):
             self.children_seen.add(tuple(sorted(self.kazoo.get_children(place))))
             self.properties_seen.add(self.kazoo.get(place)[0].decode())
 
     def now(self) -> tuple[str, tuple[str, ...], Any]:
-        """Where the link leads, and what is there."""
+        """The target of the link, and its contents."""
         place = json.loads(self.kazoo.get("/top")[0])["link ->"]
         if place == "/nowhere":
             return place, (), None
@@ -95,7 +95,7 @@ class World:
 
 
 class ChaosTests(SocketTestCase):
-    """Many changes, with the views' connection broken and their session ended on the way."""
+    """Many changes, with faults of the views' connection and session."""
 
     timeout = 300
 
@@ -145,7 +145,7 @@ class ChaosTests(SocketTestCase):
         self.told_once(children_told, properties_told)
 
     def disturb(self, number: int) -> None:
-        """Break the connection now and then, and end the session."""
+        """Break the connection at random, and expire the session."""
         session = self.client.client_id
         if session is None or number % 17:
             return

@@ -41,7 +41,7 @@ TREE = """
 
 
 class LiveTestCase(ServerTestCase):
-    """Views, and waiting for them."""
+    """Helpers that make views and wait for them."""
 
     async def children(self, path: str) -> Children:
         """A view of children."""
@@ -63,7 +63,7 @@ class LiveTestCase(ServerTestCase):
 
     @property
     def watches(self) -> int:
-        """How many watches the client has."""
+        """The number of the client's watches."""
         return self.client.statistics().watches
 
 
@@ -71,7 +71,7 @@ class ChildrenTests(LiveTestCase):
     """Names of children."""
 
     async def test_names_are_current_and_callbacks_called(self) -> None:
-        """Names come and go, in order; callbacks are called with each change."""
+        """Names are sorted; callbacks are called with each change."""
         await self.put(TREE)
         view = await self.children("/b")
         told: list[list[str]] = []
@@ -92,7 +92,7 @@ class ChildrenTests(LiveTestCase):
         self.assertEqual(self.watches, 0)
 
     async def test_links_in_a_circle_are_an_error(self) -> None:
-        """A path that leads in a circle fails."""
+        """A path whose links form a loop fails."""
         await self.client.create("/a", b'{"l ->":"l"}')
         with self.assertRaises(LinkLoopError):
             await self.children("/a/l")
@@ -237,7 +237,7 @@ class CallbackTests(LiveTestCase):
     """Callbacks that fail, cancel, or cannot be called."""
 
     async def test_first_call_fails(self) -> None:
-        """An exception in the first call is the caller's, and there is no other call."""
+        """An exception in the first call is raised to the caller, and there is no other call."""
         await self.put(TREE)
         view = await self.children("/b")
         calls: list[Any] = []
@@ -354,7 +354,7 @@ class PropertiesTests(LiveTestCase):
         self.assertEqual(view, {"y": 2, "z": []})
 
     async def test_one_callback_per_change(self) -> None:
-        """Data that differ only in spelling are not a change."""
+        """Data that decode to the same properties are not a change."""
         await self.put(TREE)
         view = await self.properties("/b")
         told: list[Any] = []
@@ -371,7 +371,7 @@ class PropertiesTests(LiveTestCase):
         self.assertEqual(dict(view), {"string_value": "{nonsense}"})
 
     async def test_update_and_set(self) -> None:
-        """Updates change what they name, set changes all; the view has it at once."""
+        """`update` changes the named properties, `set` replaces all; the view is current."""
         await self.put(TREE)
         view = await self.properties("/b")
         told: list[Any] = []
@@ -404,7 +404,7 @@ class PropertiesTests(LiveTestCase):
         self.assertEqual((await self.client.get("/b"))[0], b'{"y":"two","z":1}')
 
     async def test_update_of_what_moved(self) -> None:
-        """A change finds the node where it is now."""
+        """A change is made to the node to which the path leads now."""
         await self.put(TREE)
         view = await self.properties("/a/c")
         await self.client.set("/a", b'{"c ->":"/b"}')
@@ -414,7 +414,7 @@ class PropertiesTests(LiveTestCase):
         self.assertEqual((await self.client.get("/b"))[0], b'{"y":"two","z":1}')
 
     async def test_refused_changes_change_nothing(self) -> None:
-        """What cannot be stored is refused."""
+        """Values that JSON cannot hold are refused."""
         await self.put(TREE)
         view = await self.properties("/b")
         with self.assertRaises(TreeValueError):
@@ -473,7 +473,7 @@ class PropertyLinkTests(LiveTestCase):
     """Properties of other nodes."""
 
     async def test_property_links_are_followed(self) -> None:
-        """Links give what they lead to, under their own names; links can be read too."""
+        """A link has the value of its target; the link itself can be read, too."""
         await self.put(LINKS)
         view = await self.properties("/cms")
         self.assertEqual(dict(view), {"threads": 3, "color": "red", "both": "mine"})
@@ -483,7 +483,7 @@ class PropertyLinkTests(LiveTestCase):
         self.assertEqual(view.copy()["color =>"], "../foo")
 
     async def test_bug_15_both_counted_once(self) -> None:
-        """A property and a link of its name are one name."""
+        """A property and a link with the same name are one name."""
         await self.put(LINKS)
         view = await self.properties("/cms")
         self.assertEqual(sorted(view), ["both", "color", "threads"])
@@ -528,7 +528,7 @@ class SessionTests(LiveTestCase):
     """Connections that break, and sessions that end."""
 
     async def test_changes_during_a_lost_connection_are_seen_once(self) -> None:
-        """What changed while there was no connection calls back once; what did not, does not."""
+        """A change without a connection calls back once; without a change there is no call."""
         await self.put(TREE)
         other = await self.connect()
         children, properties = await self.children("/b"), await self.properties("/b")
@@ -545,7 +545,7 @@ class SessionTests(LiveTestCase):
         await self.until(lambda: len(told) == 4)
 
     async def test_views_outlive_sessions(self) -> None:
-        """After an expiry views change on in the next session."""
+        """After an expiry, views are kept current in the next session."""
         await self.put(TREE)
         children, properties = await self.children("/a/l"), await self.properties("/b")
         told: list[Any] = []
@@ -558,7 +558,7 @@ class SessionTests(LiveTestCase):
         self.assertEqual(len(told), 5)
 
     async def test_changes_outlast_the_session(self) -> None:
-        """A change that waits for a connection while the session expires is made all the same."""
+        """A change that waits for a connection is made in the next session."""
         await self.put(TREE)
         properties = await self.properties("/b")
         self.zookeeper.refuse = True
@@ -573,7 +573,7 @@ class SessionTests(LiveTestCase):
         self.assertEqual(dict(properties)["z"], 2)
 
     async def retry(self, call: Callable[[], Deferred[Any]]) -> None:
-        """A call that may meet the end of a session."""
+        """A call that may fail because the session ends."""
         for _ in range(50):
             try:
                 await call()
@@ -595,7 +595,7 @@ class GarbageTests(LiveTestCase):
     """Views to which there is no reference any more."""
 
     async def test_an_unreferenced_view_is_collected(self) -> None:
-        """Its watches go with it."""
+        """The watches of a collected view are removed."""
         await self.put(LINKS)
         view = await self.properties("/cms")
         view(lambda view: None)
@@ -662,7 +662,7 @@ class BesidePersistentTests(LiveTestCase):
         self.assertEqual(len(events), 4)
 
     async def test_views_beside_persistent_watches_keep_up(self) -> None:
-        """Whichever was there first, each change is seen, also once the watch is cancelled."""
+        """Each change is seen, in any order of the watches, and after one is cancelled."""
         for recursive in (True, False):
             for view_first in (True, False):
                 await self.changes_seen(recursive, view_first)

@@ -33,7 +33,7 @@ class ParentPathTestCase(ServerTestCase):
         return register(self.client, path, ADDRESS, random=lambda: 0.0, clock=self.reactor)
 
     async def children(self, path: str) -> list[str] | None:
-        """What is below a path; None if there is no such node."""
+        """The children of a path; None if it does not exist."""
         if await self.other.exists(path) is None:
             return None
         return list(await self.other.get_children(path))
@@ -48,7 +48,7 @@ class ParentPathTestCase(ServerTestCase):
 
 
 class ParentPathTests(ParentPathTestCase):
-    """A registration is where its path leads."""
+    """Registrations through links."""
 
     async def test_a_link_is_followed(self) -> None:
         """The znode is created where the link leads; no real node hides the link."""
@@ -60,7 +60,7 @@ class ParentPathTests(ParentPathTestCase):
         self.assertEqual(await self.children("/links"), [])
 
     async def test_what_is_missing_below_a_link_is_created_there(self) -> None:
-        """What is missing is created behind the link, not in its place."""
+        """Missing nodes are created at the link's target, not in its place."""
         await self.links("/real")
         await self.links("/links", web="/real")
         await self.register("/links/web/providers").when_registered()
@@ -68,7 +68,7 @@ class ParentPathTests(ParentPathTestCase):
         self.assertEqual(await self.children("/links"), [])
 
     async def test_a_missing_target_is_created(self) -> None:
-        """Where the link leads to nothing, that is created."""
+        """The missing target of a link is created."""
         await self.links("/links", web="/fresh/providers")
         await self.register("/links/web").when_registered()
         self.assertEqual(await self.children("/fresh/providers"), [ADDRESS])
@@ -89,7 +89,7 @@ class ParentPathTests(ParentPathTestCase):
         self.assertEqual(await self.children("/blue"), [])
 
     async def test_a_new_session_registers_where_the_link_leads(self) -> None:
-        """The new session registers where the link leads by then."""
+        """The new session registers at the present target of the link."""
         await self.links("/blue")
         await self.links("/green")
         await self.links("/links", web="/blue")
@@ -102,7 +102,7 @@ class ParentPathTests(ParentPathTestCase):
         await one.when_registered()
 
     async def test_no_node_takes_the_place_of_a_deleted_link(self) -> None:
-        """Nothing takes the link's place; when it is back, it is followed."""
+        """No node is created in the place of a deleted link; when it is back, it is followed."""
         await self.links("/blue")
         await self.links("/green")
         await self.links("/links", web="/blue")
@@ -118,7 +118,7 @@ class ParentPathTests(ParentPathTestCase):
         await self.until_children("/blue", [])
 
     async def test_links_in_a_circle_are_refused_until_they_are_mended(self) -> None:
-        """A path that leads in a circle is refused with the links, and followed when mended."""
+        """A loop of links fails with their paths; when it is corrected, it is registered."""
         await self.links("/links", web="/links/web/on")
         one = self.register("/links/web")
         with self.assertRaises(LinkLoopError):
@@ -128,7 +128,7 @@ class ParentPathTests(ParentPathTestCase):
         await self.until_children("/mended", [ADDRESS])
 
     async def test_a_link_in_place_of_a_node_is_followed(self) -> None:
-        """A node that is replaced by a link is not made again."""
+        """A node that is replaced by a link is not created again."""
         await self.links("/links/web")
         await self.register("/links/web").when_registered()
         delete = self.other.transaction()
@@ -140,7 +140,7 @@ class ParentPathTests(ParentPathTestCase):
         self.assertEqual(await self.children("/links"), [])
 
     async def test_a_suspended_registration_resumes_where_the_link_leads(self) -> None:
-        """Suspended, it is registered nowhere; resumed, where the link leads by then."""
+        """While suspended it is not registered; then it is, at the link's present target."""
         await self.links("/green")
         await self.links("/links", web="/blue")
         one = await self.register("/links/web").when_registered()
@@ -152,7 +152,7 @@ class ParentPathTests(ParentPathTestCase):
         self.assertEqual(await self.children("/blue"), [])
 
     async def test_unregistered_leaves_no_watches(self) -> None:
-        """Nothing of an unregistered registration stays on the server."""
+        """Unregistering deletes all znodes, also those below earlier parents."""
         await self.links("/links", web="/blue")
         one = await self.register("/links/web").when_registered()
         await one.unregister()
@@ -165,7 +165,7 @@ class LostConnectionTests(ParentPathTestCase):
     """With connections that the test breaks."""
 
     async def test_connection_cut_at_every_step_of_a_move(self) -> None:
-        """Wherever the connection breaks, the znode ends at the new place and only there."""
+        """Wherever the connection breaks, the znode is only at the new target in the end."""
         await self.links("/blue")
         await self.links("/green")
         await self.links("/links", web="/blue")

@@ -42,7 +42,7 @@ NODE = f"{PARENT}/{ADDRESS}"
 
 
 class RegistrationTests(ClientTestCase):
-    """A registration is what is wanted, whatever happens."""
+    """Registrations with faults."""
 
     @override
     def setUp(self) -> None:
@@ -51,7 +51,7 @@ class RegistrationTests(ClientTestCase):
         self.ours = self.connected()  # the newest cable is its
 
     def register(self, *addresses: str, **options: Any) -> Registration:
-        """A registration that draws no dice."""
+        """A registration without jitter."""
         return register(
             options.pop("client", self.ours),
             options.pop("path", PARENT),
@@ -63,11 +63,11 @@ class RegistrationTests(ClientTestCase):
         )
 
     def registered(self, *addresses: str, **options: Any) -> Registration:
-        """One that is held."""
+        """A registration that is registered."""
         return self.fired(self.register(*addresses, **options).when_registered())
 
     def fired(self, deferred: Deferred[T]) -> T:
-        """What it fires with within ten seconds; raises what it fails with."""
+        """The result of a Deferred within ten seconds; raises its error."""
         outcome: list[T | Failure] = []
         deferred.addBoth(outcome.append)
         self.until(lambda: outcome)
@@ -76,7 +76,7 @@ class RegistrationTests(ClientTestCase):
         return outcome[0]
 
     def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
-        """Let time go by until something is true."""
+        """Advance the clock until a condition is true."""
         self.network.settle()
         end = self.network.seconds() + seconds
         while not condition():
@@ -88,17 +88,17 @@ class RegistrationTests(ClientTestCase):
         self.until(lambda: registration.state is state)
 
     def until_replaced(self, session: int, seconds: float = 10.0) -> None:
-        """Wait until the znode is there, and owned by a session other than this."""
+        """Wait until the znode exists, and another session than this one owns it."""
         self.until(lambda: self.owner() not in (0, session), seconds)
 
     def stat(self, path: str = NODE) -> Stat:
-        """The Stat of a znode that is there."""
+        """The Stat of an existing znode."""
         stat = self.result(self.other.exists(path))
         assert stat is not None, path
         return stat
 
     def owner(self, path: str = NODE) -> int:
-        """The session that owns a znode; 0 if it is not there."""
+        """The session that owns a znode; 0 if it does not exist."""
         stat = self.result(self.other.exists(path))
         return 0 if stat is None else stat.ephemeral_owner
 
@@ -108,7 +108,7 @@ class RegistrationTests(ClientTestCase):
         return 0 if identity is None else identity[0]
 
     def test_the_node_has_its_data_acl_and_owner(self) -> None:
-        """The node, its parents, its data, its ACL and its owner."""
+        """The znode has its parents, data, ACL and owner."""
         registration = self.registered()
         self.assertEqual(
             (registration.path, registration.state), (NODE, RegistrationState.REGISTERED)
@@ -121,7 +121,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(acl, [ACL(int(Permission.READ), ANYONE)])
 
     def test_after_a_lost_connection_it_syncs_before_it_looks(self) -> None:
-        """After a broken connection no stale znode is judged, or deleted as another's."""
+        """After a lost connection, no decision is based on data of a server that is behind."""
         registration = self.registered()
         asked: list[str] = []
         sync = self.ours.sync
@@ -141,7 +141,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(asked, [PARENT])
 
     def test_repr_names_the_state_and_the_znodes(self) -> None:
-        """A registration that is printed says what it is and how it stands."""
+        """The repr has the state and the paths."""
         registration = self.registered()
         self.assertEqual(repr(registration), f"<Registration REGISTERED {NODE}>")
         self.fired(registration.unregister())
@@ -156,7 +156,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(), self.session(client))
 
     def test_a_pid_that_the_caller_gives_is_kept(self) -> None:
-        """A caller that has a pid of its own keeps it."""
+        """A ``pid`` among the properties is kept."""
         registration = self.registered(properties={"pid": 7})
         self.assertEqual(registration.properties["pid"], 7)
 
@@ -172,7 +172,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(json.loads(data or b"")["zone"], f"h:1 {PARENT}")
 
     def test_an_expired_registration_is_made_again_with_the_latest_properties(self) -> None:
-        """After an expiry it is made again under the new session, with the latest properties."""
+        """After an expiry it is created in the new session, with the latest properties."""
         registration = self.registered()
         self.fired(registration.update(color="red"))
         first = self.session()
@@ -193,7 +193,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(after.ephemeral_owner, self.session())
 
     def test_with_write_permission_an_update_writes_the_same_node(self) -> None:
-        """Where the ACL allows it, an update is one write to the same node."""
+        """If the ACL allows it, an update is one write to the same node."""
         registration = self.registered(acl=OPEN_ACL_UNSAFE)
         before = self.fired(self.other.exists(NODE))
         self.fired(registration.update(color="green", weight=3))
@@ -203,7 +203,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(json.loads(data or b"")["weight"], 3)
 
     def test_a_stale_node_is_replaced_at_once(self) -> None:
-        """The node of a process that is gone is replaced in one transaction, and stays."""
+        """The znode of an ended process is replaced in one transaction."""
         self.fired(self.other.ensure_path(PARENT))
         self.fired(self.other.create(NODE, b"stale", ephemeral=True))
         stale = self.session(self.other)
@@ -217,7 +217,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(), self.session())
 
     def test_an_address_taken_over_during_an_expiry_is_waited_for(self) -> None:
-        """An address taken over during an expiry is reported, and taken when it is free."""
+        """An address that another process took during an expiry is CONTESTED until it is free."""
         registration = self.registered()
         self.server.refuse = True
         self.server.expire(self.session())
@@ -233,7 +233,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(), self.session())
 
     def test_the_later_of_two_new_processes_has_the_address(self) -> None:
-        """Of two processes that claim one address the later one keeps it."""
+        """Of two processes with the same address, the later one keeps it."""
         first = self.registered()
         second = self.registered(client=self.other)
         self.until_it_is(first, RegistrationState.CONTESTED)
@@ -245,7 +245,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(), self.session())
 
     def test_a_persistent_node_in_the_way_is_never_deleted(self) -> None:
-        """A node that no session owns is data of another program: it is reported."""
+        """A persistent node in its place is left alone, and reported."""
         self.fired(self.other.ensure_path(NODE))
         registration = self.register()
         self.until_it_is(registration, RegistrationState.CONTESTED)
@@ -254,7 +254,7 @@ class RegistrationTests(ClientTestCase):
         self.fired(registration.when_registered())
 
     def test_a_deleted_node_is_created_again_with_its_parents(self) -> None:
-        """A node that an operator deletes comes back, its parents too, and the log says so."""
+        """A node that another client deletes is logged, and created again with its parents."""
         self.registered()
         with capturedLogs() as logs:
             for path in (NODE, PARENT, "/svc"):
@@ -281,7 +281,7 @@ class RegistrationTests(ClientTestCase):
         self.assertNotIn("another client", str([formatEvent(log) for log in logs]))
 
     def test_a_node_that_is_deleted_repeatedly_is_created_ever_more_slowly(self) -> None:
-        """A fight with a deleter slows down: each time the wait is longer."""
+        """If another client keeps deleting it, each creation waits longer."""
         self.registered()
         deletions = 0
 
@@ -315,7 +315,7 @@ class RegistrationTests(ClientTestCase):
             self.until(self.owner, 1.0)
 
     def test_no_state_follows_withdrawn(self) -> None:
-        """What the server says about a transaction after the withdrawal changes nothing."""
+        """A transaction's reply after the withdrawal changes nothing."""
         registration = self.register()
         states: list[RegistrationState] = []
 
@@ -352,7 +352,7 @@ class RegistrationTests(ClientTestCase):
         self.assertFalse(registration.possibly_visible)
 
     def test_an_unregistered_address_never_comes_back(self) -> None:
-        """What was unregistered never comes back, neither at once nor after an expiry."""
+        """An unregistered znode is never created again, also not after an expiry."""
         registration = self.registered()
         self.assertTrue(self.fired(registration.unregister()))
         self.assertEqual(self.owner(), 0)
@@ -367,7 +367,7 @@ class RegistrationTests(ClientTestCase):
             self.fired(registration.when_registered())
 
     def test_unregistering_before_it_is_registered_creates_nothing(self) -> None:
-        """Nothing is created any more, and waiting Deferreds fail."""
+        """No znode is created any more, and waiting Deferreds fail."""
         registration = self.register()
         waiting = registration.when_registered()
         left = registration.unregister()
@@ -398,8 +398,8 @@ class RegistrationTests(ClientTestCase):
         available = read_member(registration.path.rpartition("/")[2], data).available
         return available, stat.ephemeral_owner
 
-    def test_out_of_service_is_said_where_the_format_can_say_it(self) -> None:
-        """Spring's znode says it until the address is resumed; it is there all the time."""
+    def test_out_of_service_is_stored_if_the_format_can_store_it(self) -> None:
+        """Spring's znode stores the state until the address is resumed; it always exists."""
         registration = self.registered(format="spring", acl=OPEN_ACL_UNSAFE)
         created = self.stat(registration.path).czxid
         registration.suspend("lunch", Unavailable.OUT)
@@ -413,7 +413,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.stat(registration.path).czxid, created)
 
     def test_out_of_service_survives_an_expiry(self) -> None:
-        """A new session creates a znode that says it too."""
+        """A new session creates a znode with the state, too."""
         registration = self.registered(format="spring")
         registration.suspend("lunch", Unavailable.OUT)
         self.until_it_is(registration, RegistrationState.OUT)
@@ -424,7 +424,7 @@ class RegistrationTests(ClientTestCase):
         self.until_it_is(registration, RegistrationState.OUT)
 
     def test_an_address_that_does_not_work_is_deleted_though_it_was_out_of_service(self) -> None:
-        """With a reason that the format cannot say, the znode goes; it comes back as it was."""
+        """A state that the format cannot store deletes the znode until the address is resumed."""
         registration = self.registered(format="spring")
         registration.suspend("lunch", Unavailable.OUT)
         self.until_it_is(registration, RegistrationState.OUT)
@@ -435,7 +435,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.member(registration), (False, self.session()))
 
     def test_formats_without_a_state_have_no_znode_while_suspended(self) -> None:
-        """What a format cannot say is said by deleting the znode."""
+        """A format without states deletes the znode instead."""
         for name in ("properties", "serverset", "curator", "nerve"):
             registration = self.registered(format=name, path=f"/svc/{name}")
             registration.suspend("lunch", Unavailable.OUT)
@@ -443,7 +443,7 @@ class RegistrationTests(ClientTestCase):
             self.assertEqual(self.owner(registration.path), 0, name)
 
     def test_a_stop_is_announced_once_and_for_all(self) -> None:
-        """The znode says STOPPING, whatever is resumed, until it is unregistered."""
+        """The znode has the state STOPPING until it is unregistered; `resume` has no effect."""
         registration = self.registered(format="serverset")
         path = registration.path
         self.assertTrue(registration.announce_stop())
@@ -470,7 +470,7 @@ class RegistrationTests(ClientTestCase):
         self.assertFalse(hidden.announce_stop())
 
     def test_several_addresses_are_registered_all_or_none(self) -> None:
-        """Several addresses are one transaction: with a conflict none is there."""
+        """Several addresses are one transaction: with a conflict none is registered."""
         self.fired(self.other.ensure_path(f"{PARENT}/b:2"))
         registration = self.register("a:1", "b:2")
         self.until_it_is(registration, RegistrationState.CONTESTED)
@@ -481,7 +481,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(one.czxid, two.czxid)
 
     def test_losing_one_of_several_addresses_keeps_the_others(self) -> None:
-        """Once all were held, an address that another process took does not affect the others."""
+        """Once all were registered, a conflict about one address does not affect the others."""
         registration = self.registered("a:1", "b:2")
         self.server.refuse = True
         self.server.expire(self.session())
@@ -493,7 +493,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(f"{PARENT}/b:2"), self.session())
 
     def test_a_timer_left_by_a_conflict_does_not_delay_a_new_session(self) -> None:
-        """A long timer that is left over does not hold up a new session."""
+        """A long pause does not delay the registration in a new session."""
         self.fired(self.other.ensure_path(NODE))
         registration = self.register()
         self.until_it_is(registration, RegistrationState.CONTESTED)
@@ -504,7 +504,7 @@ class RegistrationTests(ClientTestCase):
         self.until_replaced(first, 1.0)
 
     def test_without_replace_the_node_of_another_is_waited_for(self) -> None:
-        """What another process holds there is not replaced, but waited for."""
+        """Another process's znode is not replaced, but waited for."""
         self.fired(self.other.ensure_path(PARENT))
         self.fired(self.other.create(NODE, b"theirs", ephemeral=True))
         registration = self.register(replace=False)
@@ -544,7 +544,7 @@ class RegistrationTests(ClientTestCase):
         self.fired(registration.when_registered())
 
     def test_a_connection_that_breaks_at_any_byte_does_no_harm(self) -> None:
-        """Whatever was lost on the way, it ends registered, and then ends deleted."""
+        """After a fault at any byte it is registered, and unregistered, in the end."""
         for budget in range(1, 400, 23):
             for end in ("client_may_send", "server_may_send"):
                 registration = self.register(path=f"{PARENT}/{end}-{budget}")
@@ -557,7 +557,7 @@ class RegistrationTests(ClientTestCase):
                 self.assertEqual(self.owner(registration.path), 0)
 
     def cut_after(self, end: str, count: int) -> None:
-        """Break our connection when one end has sent so many more bytes."""
+        """Break the connection after one end has sent a number of bytes."""
         sent = self.cable.server if end == "client_may_send" else self.cable.client
         setattr(self.cable, end, len(sent.received) + count)
 
@@ -602,7 +602,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(), self.session())
 
     def test_an_unknown_format_is_refused_with_the_known_ones(self) -> None:
-        """The error lists what could be meant."""
+        """The error lists the known formats."""
         with self.assertRaises(FormatError) as caught:
             self.register(format="finagle")
         self.assertIn("serverset", str(caught.exception))
@@ -615,7 +615,7 @@ class RegistrationTests(ClientTestCase):
             self.assertIn("listed twice", str(caught.exception))
 
     def test_invalid_arguments_are_refused_before_anything_happens(self) -> None:
-        """What cannot be registered is refused before anything happens."""
+        """Invalid arguments are refused before anything is changed."""
         with self.assertRaises(InvalidPathError):
             self.register(path="svc")
         for nonsense in (
@@ -644,7 +644,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(everywhere.addresses, blank.addresses)
 
     def test_a_failing_listener_does_no_harm(self) -> None:
-        """A listener's exception is logged, and the registration goes on."""
+        """A subscriber's exception is logged, and the registration continues."""
         registration = self.register()
 
         def fail(change: Change) -> None:
@@ -656,7 +656,7 @@ class RegistrationTests(ClientTestCase):
         self.assertGreaterEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_200_registrations_come_back_together(self) -> None:
-        """200 registrations of one process come back together."""
+        """200 registrations of one process are registered again after an expiry."""
         registrations = [self.register(f"h:{n}") for n in range(200)]
         for one in registrations:
             self.fired(one.when_registered())
@@ -665,7 +665,7 @@ class RegistrationTests(ClientTestCase):
         self.until(lambda: all(self.owner(one.path) not in (0, first) for one in registrations))
 
     def test_cancelling_a_wait_leaves_the_registration_alone(self) -> None:
-        """Others that wait are served."""
+        """Cancelling one waiter does not affect the others."""
         registration = self.register()
         waiting: Deferred[Registration] = registration.when_registered()
         waiting.addErrback(lambda _: None)
@@ -675,7 +675,7 @@ class RegistrationTests(ClientTestCase):
     # -- handing over to another process, and taking over from one --
 
     def test_frozen_it_leaves_the_znodes_alone(self) -> None:
-        """Neither deleted nor put right, whatever is wanted and whatever happens."""
+        """The znodes are neither deleted nor repaired while it is frozen."""
         registration = self.registered()
         self.fired(registration.freeze())
         registration.suspend("ill")
@@ -687,7 +687,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(), 0)
 
     def test_taking_over_waits_until_the_znode_is_ours_again(self) -> None:
-        """What was registered before it was frozen does not count: the other may end only then."""
+        """After `take_over` it waits until it owns the znode, which the other still owned."""
         registration = self.registered()
         self.fired(registration.freeze())
         self.fired(self.other.delete(NODE))
@@ -706,7 +706,7 @@ class RegistrationTests(ClientTestCase):
         owners.append(0 if stat is None else stat.ephemeral_owner)
 
     def test_freezing_waits_for_the_change_on_its_way(self) -> None:
-        """What was sent before is carried out; nothing follows it."""
+        """A request that was sent before is carried out; no other follows."""
         registration = self.register()
         seen: list[tuple[bool, int]] = []
 
@@ -722,7 +722,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(), self.session())
 
     def hand_over(self, **options: Any) -> tuple[Registration, Registration, list[int]]:
-        """A frozen registration, the one that has taken over, and the owners that were seen."""
+        """A frozen registration, its successor, and the list of owners."""
         old = self.registered(client=self.other, **options)
         new = self.register(**options)
         self.fired(new.freeze())
@@ -733,12 +733,12 @@ class RegistrationTests(ClientTestCase):
         return old, new, owners
 
     def see(self, owners: list[int]) -> int:
-        """Note the owner."""
+        """Record the owner."""
         owners.append(self.owner())
         return owners[-1]
 
     def test_it_takes_over_in_one_transaction(self) -> None:
-        """The znode is the old session's, then the new one's, and there throughout."""
+        """The owner changes from the old to the new session, and the znode always exists."""
         old, new, owners = self.hand_over()
         self.assertNotIn(0, owners)
         self.assertIs(self.fired(new.when_registered()), new)
@@ -746,13 +746,13 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(), self.session())
 
     def test_what_is_waited_for_otherwise_is_taken_over(self) -> None:
-        """An advertised address: the znode of the named session is replaced, and no other."""
+        """Without ``replace``, only the named session's znode is replaced."""
         _, new, owners = self.hand_over(replace=False)
         self.assertNotIn(0, owners)
         self.fired(new.when_registered())
 
     def test_without_a_session_nothing_foreign_is_replaced(self) -> None:
-        """Session 0 would match every persistent znode, which may be another user's data."""
+        """Session 0 replaces no persistent znode, although its owner is 0."""
         self.fired(self.other.ensure_path(NODE))
         new = self.register()
         self.fired(new.freeze())
@@ -760,7 +760,7 @@ class RegistrationTests(ClientTestCase):
         self.until_it_is(new, RegistrationState.CONTESTED)
 
     def test_it_is_taken_back_in_one_transaction(self) -> None:
-        """The new process does not become ready: the old one goes on, and the znode stays."""
+        """If the new process does not become ready, the old one continues, with its znode."""
         old, new, _ = self.hand_over()
         self.fired(new.freeze())
         owners: list[int] = []
@@ -771,7 +771,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(), self.session(self.other))
 
     def test_a_znode_that_is_taken_back_is_not_taken_over_again(self) -> None:
-        """A new process that has not heard of it leaves it alone: its end must not remove it."""
+        """The new process does not replace the znode of the old one again."""
         old, new, owners = self.hand_over()
         self.fired(new.when_registered())
         old.take_over(self.session())

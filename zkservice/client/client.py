@@ -47,7 +47,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
 
     - `ConnectionLossError`: the connection broke; ``maybe_applied`` says whether the server
       may have carried the request out.
-    - `SessionExpiredError`: the session is over; a new one begins by itself.
+    - `SessionExpiredError`: the session is over; the client begins a new one.
     - `OperationTimeoutError`: no reply within the call's ``timeout`` (seconds).
     - `ClientClosedError`: `connect` was not called, or `close` was.
     - `ForkedError`: the client was made in another process, before a ``fork()``.
@@ -150,7 +150,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
         return f"<ZooKeeperClient {session.state.name} session {session.id & 2**64 - 1:#x}>"
 
     async def __aenter__(self) -> Self:
-        """`connect`; at the end of the block comes `close`."""
+        """Call `connect`; the end of the block calls `close`."""
         try:
             return await self.connect()
         except BaseException:

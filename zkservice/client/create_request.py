@@ -63,23 +63,23 @@ def create_request(
         BadArgumentsError: ZooKeeper does not support this combination.
         TypeError: the data are not bytes, or the ACL is not a list of entries.
     """
-    where = chroot.add(validate(path, sequence=sequence), sequence=sequence)
+    server_path = chroot.add(validate(path, sequence=sequence), sequence=sequence)
     content = as_bytes(data)
     entries = acl_entries(acl)
     if ttl is not None:
         if ephemeral or container:
             raise BadArgumentsError(path, "a node with a TTL is neither ephemeral nor a container")
         flag = CreateFlag.PERSISTENT_SEQUENTIAL_TTL if sequence else CreateFlag.PERSISTENT_TTL
-        return CreateTTLRequest(where, content, entries, flag, _milliseconds(path, ttl))
+        return CreateTTLRequest(server_path, content, entries, flag, _milliseconds(path, ttl))
     if container:
         if ephemeral or sequence:
             raise BadArgumentsError(path, "a container is neither ephemeral nor a sequence node")
-        return CreateContainerRequest(where, content, entries, CreateFlag.CONTAINER)
+        return CreateContainerRequest(server_path, content, entries, CreateFlag.CONTAINER)
     flags = (CreateFlag.EPHEMERAL if ephemeral else 0) | (
         CreateFlag.PERSISTENT_SEQUENTIAL if sequence else 0
     )
     record = Create2Request if with_stat else CreateRequest
-    return record(where, content, entries, flags)
+    return record(server_path, content, entries, flags)
 
 
 def _milliseconds(path: str, ttl: float) -> int:

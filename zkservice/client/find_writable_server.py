@@ -34,7 +34,7 @@ async def find_writable(
     Args:
         reactor: connects, and tells the time.
         settings: of the client.
-        current: the read-only server, which is not asked.
+        current: the read-only server, which is left out.
         random: shuffles the others, unless the settings say otherwise, and jitters the pauses.
         keep_looking: returns whether to continue; needed because an attempt that is cancelled
             looks like one that failed.

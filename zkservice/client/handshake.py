@@ -26,7 +26,7 @@ TLSCreator = Callable[[str], IOpenSSLClientConnectionCreator]
 
 
 class HandshakeResult(NamedTuple):
-    """A server's ConnectResponse, and the connection it came on."""
+    """A server's ConnectResponse, and the connection on which it came."""
 
     protocol: ZooKeeperProtocol
     response: ConnectResponse

@@ -22,17 +22,17 @@ class Heartbeat:
         clock: tells the time.
         timeout: of the session, in seconds, as the server has granted it.
         ping: sends a ping.
-        gone: called once, when the reply to a ping does not come in time.
+        server_silent: called once, when a ping has no reply in time.
     """
 
     __slots__ = (
         "_check_alarm",
         "_check_due",
         "_clock",
-        "_gone",
         "_last_chance",
         "_ping",
         "_pinged",
+        "_server_silent",
         "_third",
         "last_received",
         "last_sent",
@@ -43,12 +43,12 @@ class Heartbeat:
         clock: IReactorTime,
         timeout: float,
         ping: Callable[[], object],
-        gone: Callable[[], object],
+        server_silent: Callable[[], object],
     ) -> None:
         self._clock = clock
         self._third = timeout * _THIRD
         self._ping = ping
-        self._gone = gone
+        self._server_silent = server_silent
         self._check_alarm = Alarm(clock, self._check)
         self._last_chance = Alarm(clock, self._give_up)
         self._check_due = 0.0
@@ -100,6 +100,6 @@ class Heartbeat:
 
     def _give_up(self) -> None:
         if self._unanswered:
-            self._gone()
+            self._server_silent()
         else:
             self._schedule_check()

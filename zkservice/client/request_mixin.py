@@ -40,7 +40,7 @@ class RequestMixin:
         self,
         record_type: type[Any],
         path: str,
-        rest: tuple[Any, ...],
+        other_fields: tuple[Any, ...],
         read: Callable[[bytes], Any],
         timeout: float | None,
         call_type: type[Call] = Call,
@@ -50,13 +50,13 @@ class RequestMixin:
         Args:
             record_type: of the request.
             path: the client's.
-            rest: the values of the record's other fields.
+            other_fields: the values of the record's fields after the path.
             read: decodes the reply.
             timeout: seconds to wait for the reply; None for no limit.
             call_type: decides what an error of the server means.
         """
         try:
-            payload = encode_fields(record_type, self._chroot.add(validate(path)), *rest)
+            payload = encode_fields(record_type, self._chroot.add(validate(path)), *other_fields)
         except ZooKeeperError:
             return fail()
         return self._submit(call_type(record_type.opcode, path, payload, read), timeout)

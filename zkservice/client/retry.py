@@ -307,17 +307,17 @@ class Retrying:
             Deferred.fromCoroutine(self._clean_up(parent(path), mark))
             raise
 
-    async def _clean_up(self, where: str, mark: str) -> None:
+    async def _clean_up(self, parent_path: str, mark: str) -> None:
         try:
             find = self._retries.find
-            found = await self._retries.run(lambda _: find(where, mark), across_sessions=True)
+            found = await self._retries.run(lambda _: find(parent_path, mark), across_sessions=True)
             if found is not None:
                 await self._retries.delete(found, across_sessions=True)
         except ZooKeeperError as error:
             self._log.warn(
                 "a node with the mark {mark} may be left in {path}: {error}",
                 mark=mark,
-                path=where,
+                path=parent_path,
                 error=error,
             )
 

@@ -76,7 +76,7 @@ class SessionManager:
         self._connecting: Waiters[None] = Waiters()  # for the first connection
         self._closing: Waiters[None] = Waiters()  # for the end
 
-    # -- what the client asks for ---------------------------------------------------
+    # -- called by the client --------------------------------------------------------
 
     @property
     def last_failure(self) -> Exception | None:

@@ -264,10 +264,10 @@ class Queue(BaseQueue[bytes]):
 
     async def _put_back(self, path: str, data: bytes) -> None:
         """Add an item again, after those of the same priority."""
-        where = path[: path.rindex("-") + 1]
+        prefix = path[: path.rindex("-") + 1]  # the server appends another number
         client = self._retrying.client
         await self._retrying.retry_across_sessions(
-            lambda: client.create(where, data, self._acl, ephemeral=self.ephemeral, sequence=True)
+            lambda: client.create(prefix, data, self._acl, ephemeral=self.ephemeral, sequence=True)
         )
 
 

@@ -46,7 +46,7 @@ T = TypeVar("T")
 #: Seconds between two attempts when the server is overloaded or read-only.
 RETRY_DELAY: Final = 1.0
 
-#: Seconds for which a waiter that gives up waits for the deletion of its node.
+#: Seconds for which a cancelled waiter waits for the deletion of its node.
 LEAVE_TIMEOUT: Final = 1.0
 
 #: The session has ended, and its ephemeral nodes with it.
@@ -241,9 +241,9 @@ class RetryingClient:
         if stat is not None:
             await self.delete_node(path, stat.czxid)
 
-    async def delete_marked(self, where: str, mark: str) -> None:
+    async def delete_marked(self, parent_path: str, mark: str) -> None:
         """Make sure that there is no node with a mark."""
-        found = await self.retry(lambda: self._retries.find(where, mark))
+        found = await self.retry(lambda: self._retries.find(parent_path, mark))
         if found is not None:
             await self.delete(found)
 
