@@ -106,7 +106,7 @@ class AlarmTests(SynchronousTestCase):
         self.assertFalse(self.alarm.is_set)
 
     def test_setting_it_replaces_what_was_due(self) -> None:
-        """Only the last time counts."""
+        """Setting an alarm again replaces its time."""
         self.alarm.set(1)
         self.alarm.set(3)
         self.clock.pump([1, 2])
@@ -129,7 +129,7 @@ class AlarmTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_it_can_be_set_again_while_it_rings(self) -> None:
-        """What it calls may set it."""
+        """The call may set the alarm again."""
 
         def ring() -> None:
             self.rang.append(self.clock.seconds())
@@ -160,7 +160,7 @@ class BackoffTests(SynchronousTestCase):
 
     @given(st.integers(0, 10_000), st.floats(0, 1))
     def test_jitter_takes_half_at_most(self, failures: int, drawn: float) -> None:
-        """However many failures there were, a pause is a finite number within its bounds."""
+        """Every pause is within its bounds, after any number of failures."""
         backoff = Backoff(0.1, 30, lambda: drawn)
         backoff.failures = failures
         pause = backoff.next()
@@ -191,7 +191,7 @@ class ReconcilerTests(SynchronousTestCase):
         self.assertEqual(len(self.passes), 1)
 
     def test_triggers_during_a_pass_lead_to_one_more(self) -> None:
-        """Nothing that happens is missed, and nothing runs side by side."""
+        """A trigger during a pass causes another pass, and passes never overlap."""
         self.reconciler.trigger()
         self.reconciler.trigger()
         self.reconciler.trigger()
@@ -212,7 +212,7 @@ class ReconcilerTests(SynchronousTestCase):
         self.assertEqual(self.reconciler.passes, 1)
 
     def test_a_trigger_is_kept_until_a_pass_makes_sense(self) -> None:
-        """Not ready: the next trigger after that starts one pass for all."""
+        """Triggers while it is not ready cause one pass with the next trigger."""
         self.ready = False
         self.reconciler.trigger()
         self.assertEqual(self.passes, [])
@@ -222,7 +222,7 @@ class ReconcilerTests(SynchronousTestCase):
         self.assertEqual(len(self.passes), 1)
 
     def test_idle_is_when_the_last_pass_has_ended(self) -> None:
-        """Also if it raised; at once if none runs."""
+        """`when_idle` fires after a pass, also if it raised, and at once if none runs."""
         self.successResultOf(self.reconciler.when_idle())
         self.reconciler.trigger()
         self.reconciler.trigger()
@@ -250,7 +250,7 @@ class ReconcilerTests(SynchronousTestCase):
         self.assertEqual(len(self.passes), 2)
 
     def test_a_cancelled_timer_makes_no_pass(self) -> None:
-        """Nothing is left in the clock."""
+        """A cancelled Deferred leaves no timer."""
         self.reconciler.trigger_in(1)
         self.reconciler.cancel_timer()
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -287,7 +287,7 @@ class TimeLimitTests(SynchronousTestCase):
         self.assertEqual(cancelled, [waiting])
 
     def test_none_is_no_limit(self) -> None:
-        """Nothing is scheduled."""
+        """Without a limit, no timer is set."""
         clock = Clock()
         waiting: Deferred[int] = Deferred()
         self.assertIs(time_limit(waiting, None, clock, TimeoutError), waiting)

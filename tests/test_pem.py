@@ -13,7 +13,7 @@ from zkservice.pem import read_certificates, read_key, read_private_certificate
 
 
 class PEMTests(SynchronousTestCase):
-    """What is read from PEM files, and what is refused."""
+    """Valid and invalid PEM files."""
 
     @override
     def setUp(self) -> None:
@@ -39,7 +39,7 @@ class PEMTests(SynchronousTestCase):
         self.assertEqual(len(subjects), 2)
 
     def test_certificate_and_key(self) -> None:
-        """They may be in one file, or in two."""
+        """A certificate and its key may be in one file, or in two."""
         certificate = read_certificates(self.both)[0].dumpPEM()
         key = read_key(self.both).dump(1)
         for files in ((self.both,), (self.file(certificate), self.file(key))):

@@ -81,7 +81,7 @@ class ImmediateWriteTests(SynchronousTestCase):
 
 
 class LogFileTests(SynchronousTestCase):
-    """What writes a log, as twistd sets it up."""
+    """The observers and files of twistd's log."""
 
     def test_observers_that_write_text_are_found(self) -> None:
         """Other observers are left out."""
@@ -105,7 +105,7 @@ class LogFileTests(SynchronousTestCase):
 
 
 class PortTests(SynchronousTestCase):
-    """What a listening port does beside its interface."""
+    """Private behaviour of listening ports."""
 
     def setUp(self) -> None:
         """A reactor that keeps what it reads."""
@@ -118,7 +118,7 @@ class PortTests(SynchronousTestCase):
         return self.built[-1]
 
     def test_all_waiting_connections_are_accepted(self) -> None:
-        """However few the port would accept in one turn; a closed port accepts none."""
+        """All connections are accepted in one turn; a closed port accepts none."""
         port = Port(0, Factory.forProtocol(self.build), 200, "127.0.0.1", self.reactor)
         port.startListening()
         address = port.getHost()
@@ -136,7 +136,7 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(len(self.built), 150)
 
     def test_the_file_of_a_closed_unix_port_stays(self) -> None:
-        """Only the socket is closed."""
+        """The socket is closed, and its file is left."""
         path = os.path.relpath(self.mktemp())
         port = UNIXPort(path, Factory.forProtocol(self.build), reactor=self.reactor)
         port.startListening()
@@ -182,7 +182,7 @@ class ProxyHeaderTests(SynchronousTestCase):
             self.assertTrue(transport.disconnecting, header)
 
     def test_errors_behind_the_header_are_raised(self) -> None:
-        """What the wrapped protocol raises is still its own."""
+        """Exceptions of the wrapped protocol are still raised."""
         wrapper, transport = self.connect()
         wrapper.dataReceived(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n")
         self.assertFalse(transport.disconnecting)
@@ -190,7 +190,7 @@ class ProxyHeaderTests(SynchronousTestCase):
 
 
 class SharingTests(SynchronousTestCase):
-    """What two programs have together while one follows the other."""
+    """Resources that an old and a new program share during an upgrade."""
 
     def test_a_shared_socket_listens_on_when_one_port_closes(self) -> None:
         """Without the call, shutdown(2) would end it for all processes."""

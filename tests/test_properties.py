@@ -32,7 +32,7 @@ class EncodingTests(SynchronousTestCase):
             self.assertEqual(encode(whole), data)
 
     def test_only_a_json_object_has_properties(self) -> None:
-        """Only a JSON object has properties; all else is a string, or nothing."""
+        """Only a JSON object has several properties; other data are one string, or none."""
         for data, whole in (
             (None, {}),
             (b"", {}),
@@ -57,7 +57,7 @@ class EncodingTests(SynchronousTestCase):
 
     @given(properties)
     def test_stored_properties_come_back(self, whole: dict[str, Any]) -> None:
-        """What was stored is what is read."""
+        """Decoding returns the encoded properties."""
         self.assertEqual(canonical(decode(encode(whole))), canonical(whole))
 
     @given(st.binary() | st.text().map(str.encode) | st.from_regex(rb"\s*\{.*\}\s*"))

@@ -22,7 +22,7 @@ class ReplacingTests(SynchronousTestCase):
         self.file = self.folder / "web.json"
 
     def names(self) -> list[str]:
-        """What is in the directory."""
+        """The names in the directory."""
         return sorted(each.name for each in self.folder.iterdir())
 
     def write(self, data: bytes) -> None:
@@ -31,7 +31,7 @@ class ReplacingTests(SynchronousTestCase):
             file.write(data)
 
     def test_readers_see_the_old_contents_until_the_end(self) -> None:
-        """Also of a large file, which does not fit into a buffer."""
+        """Readers see the old file until the end, even if the new one exceeds a buffer."""
         self.write(b"old")
         with replacing(str(self.file)) as file:
             file.write(b"x" * 1_000_000)
@@ -40,7 +40,7 @@ class ReplacingTests(SynchronousTestCase):
         self.assertEqual(self.names(), ["web.json"])
 
     def test_an_error_leaves_the_old_contents(self) -> None:
-        """And nothing else."""
+        """After an error the old file is unchanged, and no other is left."""
         self.write(b"old")
         with self.assertRaises(ZeroDivisionError), replacing(str(self.file)) as file:
             file.write(b"new")
@@ -49,7 +49,7 @@ class ReplacingTests(SynchronousTestCase):
         self.assertEqual(self.names(), ["web.json"])
 
     def test_leftovers_of_a_killed_process_are_removed(self) -> None:
-        """Those of this file; others only look like them."""
+        """Only temporary files for this name are removed."""
         others = [".web.json.command-pending", ".web.json.abc.new", "web.json.abcd1234.new"]
         for name in [".web.json.abcd1234.new", ".web.json.____0000.new", *others]:
             (self.folder / name).touch()
@@ -57,7 +57,7 @@ class ReplacingTests(SynchronousTestCase):
         self.assertEqual(self.names(), sorted([*others, "web.json"]))
 
     def test_another_process_that_writes_is_not_disturbed(self) -> None:
-        """Its file is locked; the last one wins."""
+        """A locked temporary file is not removed; the last writer wins."""
         with replacing(str(self.file)) as first:
             first.write(b"first")
             self.write(b"second")

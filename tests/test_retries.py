@@ -109,11 +109,11 @@ class RetriesTests(SynchronousTestCase):
         self.failureResultOf(done, SessionExpiredError)
 
     def test_a_session_counts_as_an_attempt(self) -> None:
-        """So nothing is tried for ever where attempts are limited."""
+        """An attempt in another session counts, so limited attempts end."""
         self.client.exists.side_effect = lambda path: succeed(None)
         done = self.run_with(EXPIRED, EXPIRED, attempts=2, across_sessions=True)
         self.failureResultOf(done, SessionExpiredError)
 
     def test_the_number_of_attempts_must_be_positive(self) -> None:
-        """Their number must be positive."""
+        """The number of attempts must be positive."""
         self.assertRaises(ValueError, self.run_with, 1, attempts=0)

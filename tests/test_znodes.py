@@ -192,7 +192,7 @@ class NormalizeTests(SynchronousTestCase):
             self.assertEqual(normalize(path, base), expected)
 
     def test_what_is_no_path_is_refused(self) -> None:
-        """Nothing, what lies above the root, and forbidden characters."""
+        """Empty paths, paths above the root, and forbidden characters are refused."""
         for path in ("", "/..", "/a/../..", "../../..", "/a\0", "/\U0001f600"):
             self.assertRaises(InvalidPathError, normalize, path, "/a")
 

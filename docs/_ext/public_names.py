@@ -24,7 +24,7 @@ _RECEIVED = frozenset(
     (
         "BalancingAgent",
         "Children",
-        "Entering",
+        "EnterDeferred",
         "Lease",
         "Membership",
         "NodeData",
@@ -38,8 +38,8 @@ _RECEIVED = frozenset(
         "Statistics",
         "Subscription",
         "Transaction",
-        "Trying",
-        "Use",
+        "ProviderUse",
+        "TryEnterDeferred",
     )
 )
 

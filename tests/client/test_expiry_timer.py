@@ -22,7 +22,7 @@ class ExpiryTimerTests(SynchronousTestCase):
         self.session = Session(9.0, timeout=9.0, last_received=100.0)
 
     def test_a_session_expires_four_thirds_of_its_timeout_after_the_last_bytes(self) -> None:
-        """Not 12 s after the connection was lost: servers count from what they received."""
+        """The 12 s begin with the last bytes, not with the loss of the connection."""
         self.clock.advance(3)
         self.timer.start(self.session)
         self.clock.advance(8.9)

@@ -27,14 +27,14 @@ class FailureLogTests(SynchronousTestCase):
         return [(event["server"], str(event["error"])) for event in self.events]
 
     def test_the_same_reason_is_logged_once(self) -> None:
-        """However often a server refuses."""
+        """A server that refuses several times is logged once."""
         for _ in range(3):
             self.log.failed(ONE, OSError("refused"))
         self.assertEqual(self.logged(), [("zk1:2181", "refused")])
         self.assertEqual([event["log_level"] for event in self.events], [LogLevel.debug])
 
     def test_another_reason_is_logged(self) -> None:
-        """And the first one again, if it comes back."""
+        """Each change of the reason is logged, also back to an earlier one."""
         for reason in ("refused", "timed out", "refused"):
             self.log.failed(ONE, OSError(reason))
         self.assertEqual(

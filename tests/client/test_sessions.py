@@ -227,7 +227,7 @@ class ConnectTests(ClientTestCase):
         self.result(client.get("/"))
 
     def test_a_missing_credential_is_not_sent(self) -> None:
-        """None as a credential is an error: a server would refuse the client."""
+        """A credential of None is an error, because a server would refuse the client."""
         client = self.connected()
         self.failure(client.add_auth("digest", None), UnwritableError)  # type: ignore[arg-type]
         with self.assertRaises(UnwritableError):

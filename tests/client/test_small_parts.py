@@ -214,7 +214,7 @@ class LogTests(ClientTestCase):
     """Secrets and the log."""
 
     def test_no_secrets_are_logged(self) -> None:
-        """Neither passwords nor session passwords are in any event or representation."""
+        """No event and no repr has a password or a session password."""
         with capturedLogs() as events:
             client = self.connected(auth=[("digest", "user:hunter2")])
             assert client.client_id is not None

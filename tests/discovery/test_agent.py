@@ -163,7 +163,7 @@ class AgentTests(ConnectedTestCase):
         self.assertEqual(await read_body(response), b"x" * 1000)
 
     async def test_refused_connection_is_tried_elsewhere(self) -> None:
-        """With any method and with a body, because no server has received the request."""
+        """A request of any method goes to the next provider, because none has received it."""
         for _ in range(3):
             await self.refusing()
         await self.pages(1)
@@ -348,7 +348,7 @@ class AgentTests(ConnectedTestCase):
         self.assertIn("no response within 1 s", str(caught.exception))
 
     async def test_connection_that_is_not_accepted_in_time(self) -> None:
-        """Nothing was sent, so any method goes elsewhere, within a shorter response_timeout too."""
+        """If nothing was sent, any method goes to another provider."""
         silent = socket.socket()
         self.addCleanup(silent.close)
         silent.bind(("127.0.0.1", 0))
@@ -434,7 +434,7 @@ class AgentTests(ConnectedTestCase):
 
 
 class EndpointTests(SynchronousTestCase):
-    """How a provider is connected to."""
+    """The endpoint of a provider."""
 
     def test_only_names_are_looked_up(self) -> None:
         """An IP address is connected to without a look-up, and a refusal fails at once."""

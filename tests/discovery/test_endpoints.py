@@ -195,7 +195,7 @@ class OptionTests(SynchronousTestCase):
         parser = ClientEndpointParser()
 
         class Reactor:
-            """Only an identity."""
+            """A reactor of which only the identity matters."""
 
         def parse(of: Reactor) -> DiscoveringEndpoint:
             return parser.parseStreamClient(of, "/svc", servers="h")
@@ -443,7 +443,7 @@ class NetworkTests(ClientTestCase):
         self.assertEqual(self.made, 2)
 
     def test_service_that_is_not_used_any_more_is_not_watched(self) -> None:
-        """Although another one keeps the session."""
+        """The resolver is closed after the pause, although another service keeps the session."""
         self.put("10.0.9.1")
         self.connected_to(self.endpoint())
         self.forget()

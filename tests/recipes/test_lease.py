@@ -134,7 +134,7 @@ class LeaseTests(RecipeTestCase):
         self.failure(late, CancelledError)
 
     def test_lost_never_fires_after_the_release(self) -> None:
-        """Nothing is watched, and releasing it again is fine."""
+        """After the release no watch is left, and releasing again has no effect."""
         lost = self.lease.lost
         releases = self.lease.release(), self.lease.release()
         self.network.settle()

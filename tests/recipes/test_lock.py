@@ -207,7 +207,7 @@ class LockTests(RecipeTestCase):
         self.assertEqual(len(self.children(PATH)), 1)
 
     def test_cancelled_contender_leaves_the_queue(self) -> None:
-        """Its watch is gone, too, and the next one moves up."""
+        """A cancelled waiter leaves no watch, and the next one moves up."""
         first = self.result(self.lock(self.one).acquire())
         second, third = self.waiting(self.two), self.waiting(self.bystander)
         second.cancel()

@@ -458,7 +458,7 @@ class RegistrationTests(ClientTestCase):
         self.assertEqual(self.owner(path), 0)
 
     def test_a_stop_is_not_announced_where_that_cannot_be_done(self) -> None:
-        """Neither with formats without a state, nor for an address that is not registered."""
+        """`announce_stop` returns False for other formats, and without a registered znode."""
         self.assertFalse(self.registered().announce_stop())
         hidden = self.registered(format="serverset")
         hidden.suspend("ill")

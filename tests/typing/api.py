@@ -21,7 +21,7 @@ from zkservice.client import (
     WatchEvent,
     ZooKeeperClient,
 )
-from zkservice.discovery import BalancingAgent, Provider, Resolver, Use, agent
+from zkservice.discovery import BalancingAgent, Provider, ProviderUse, Resolver, agent
 from zkservice.formats import Member
 from zkservice.recipes import (
     Barrier,
@@ -200,7 +200,7 @@ async def discovery(reactor: Any, client: ZooKeeperClient) -> None:
     assert_type(resolver.providers, tuple[Provider, ...])
     assert_type(await resolver.wait_for(2), tuple[Provider, ...])
     assert_type(resolver.pick(), Provider)
-    assert_type(resolver.use(), Use)
+    assert_type(resolver.use(), ProviderUse)
     assert_type(agent(reactor, resolver), BalancingAgent)
     assert_type(resolver.close(), Deferred[None])
 

@@ -168,8 +168,10 @@ class Retrying:
             exact: fail after a lost reply if the node has the same bytes, since they may be
                 another client's.
 
-        Fails with:
+        Raises:
             ValueError: the version is negative; -1 would overwrite any version.
+
+        Fails with:
             BadVersionError: another client was faster; nothing was written.
             ConnectionLossError: with ``maybe_applied``: the reply was lost, and nothing shows
                 whether it was written, because others have changed the node since.
@@ -237,10 +239,14 @@ class Retrying:
     def create_ephemeral(
         self, path: str, data: Data = b"", acl: Iterable[ACL] = OPEN_ACL_UNSAFE
     ) -> Deferred[str]:
-        """Create an ephemeral node; an existing one that this session owns is success.
+        """Create an ephemeral node.
+
+        After a lost reply, a node that exists and that this session owns counts as created.
 
         Fails with:
-            NodeExistsError: it is another session's.
+            NodeExistsError: the node existed before, or it is another session's.
+            ConnectionLossError: with ``maybe_applied``: the reply was lost, and the node was
+                deleted since.
         """
         entries = acl_entries(acl)
         return Deferred.fromCoroutine(self._create_ephemeral(path, as_bytes(data), entries))

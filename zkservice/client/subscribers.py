@@ -19,7 +19,7 @@ def call_and_log_errors(log: Logger, callback: Callable[[T], object], value: T) 
     """
     try:
         result = callback(value)
-    except Exception:  # noqa: BLE001, it is logged; the caller must go on
+    except Exception:  # noqa: BLE001, it is logged; the other callbacks must be called
         log.failure("{callback} failed when called with {value}", callback=callback, value=value)
         return
     if isinstance(result, Coroutine):

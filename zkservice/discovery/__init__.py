@@ -1,7 +1,7 @@
 """Find the providers of a service and choose one: a resolver, strategies and an HTTP agent."""
 
 from zkservice.discovery.agent import BalancingAgent, Retry, agent
-from zkservice.discovery.health import HealthRules, Use
+from zkservice.discovery.health import HealthRules, ProviderUse
 from zkservice.discovery.mass_loss import MassLoss
 from zkservice.discovery.provider import Provider
 from zkservice.discovery.resolver import Resolver
@@ -25,12 +25,12 @@ __all__ = [
     "MassLoss",
     "PreferZone",
     "Provider",
+    "ProviderUse",
     "RandomChoice",
     "Resolver",
     "Retry",
     "RoundRobin",
     "Strategy",
     "TwoChoices",
-    "Use",
     "agent",
 ]

@@ -41,7 +41,7 @@ from twisted.web.iweb import (
 from zope.interface import implementer
 
 from zkservice.deferreds import time_limit
-from zkservice.discovery.health import Use
+from zkservice.discovery.health import ProviderUse
 from zkservice.discovery.provider import Provider
 from zkservice.discovery.resolver import Resolver
 from zkservice.discovery.tcp import MAX_TIMEOUTS, tcp_endpoint
@@ -149,7 +149,7 @@ class _TimeLimits:
         """Whether a request that began then has no time left for another attempt to connect."""
         return bool(self._reactor.seconds() - began >= MAX_TIMEOUTS * self._connect)
 
-    def cancelled(self, use: Use, since: float) -> None:
+    def cancelled(self, use: ProviderUse, since: float) -> None:
         """Record a request that its caller has cancelled.
 
         The kernel of a suspended provider accepts connections, and nothing responds.  Only
@@ -343,7 +343,9 @@ class BalancingAgent:
         error.args = (f"{provider.address}: {what}{others}",)
         return error
 
-    def _use_next(self, tried: set[str], target: _Target, problem: BaseException | None) -> Use:
+    def _use_next(
+        self, tried: set[str], target: _Target, problem: BaseException | None
+    ) -> ProviderUse:
         """Choose another provider; if all were tried, raise the problem of the last one."""
         try:
             return self._resolver.use(tried, tls=target.tls)

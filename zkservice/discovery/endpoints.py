@@ -28,7 +28,7 @@ from zope.interface import implementer
 from zkservice.client.for_endpoints import PREFIX, TIMEOUT, servers_from, unescaped_colon
 from zkservice.deferreds import time_limit
 from zkservice.discovery.counted import CountedProtocol, CountingFactory
-from zkservice.discovery.health import Use
+from zkservice.discovery.health import ProviderUse
 from zkservice.discovery.shared import Service, ServiceUse, SharedSessions
 from zkservice.discovery.strategies import STRATEGIES
 from zkservice.discovery.tcp import MAX_TIMEOUTS, tcp_endpoint
@@ -132,7 +132,7 @@ class DiscoveringEndpoint:
                 if self._reactor.seconds() >= give_up:
                     raise
 
-    async def _use(self, use: Use, factory: IProtocolFactory) -> IProtocol:
+    async def _use(self, use: ProviderUse, factory: IProtocolFactory) -> IProtocol:
         """Connect to the provider of a use.
 
         The use ends with the connection if the strategy counts connections, else at once.
@@ -149,7 +149,7 @@ class DiscoveringEndpoint:
         connected: IProtocol = protocol
         return connected
 
-    def _connect_to(self, use: Use, factory: Any) -> Deferred[IProtocol]:
+    def _connect_to(self, use: ProviderUse, factory: Any) -> Deferred[IProtocol]:
         """Connect within the time-out, the look-up of the host's name included."""
         provider = use.provider
 

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from zkservice.discovery.provider import Provider
 
-__all__ = ["HealthRules", "ProviderHealth", "ProviderRecord", "Use"]
+__all__ = ["HealthRules", "ProviderHealth", "ProviderRecord", "ProviderUse"]
 
 # Computing the candidates takes time in proportion to the providers, and as long for one ejection
 # as for many.  So many ejections in a large service must not each compute them anew.
@@ -145,10 +145,10 @@ class ProviderHealth:
         """Whether the provider is to be used only if there are no others."""
         return record.ejected_until > 0 and record.ejected_until > self._clock.seconds()
 
-    def use(self, record: ProviderRecord) -> Use:
+    def use(self, record: ProviderRecord) -> ProviderUse:
         """Begin to use a provider."""
         record.in_use += 1
-        return Use(record, self._failed)
+        return ProviderUse(record, self._failed)
 
     def _find(self, tried: Collection[str], tls: bool | None) -> tuple[ProviderRecord, ...]:
         now = self._clock.seconds()
@@ -214,7 +214,7 @@ class ProviderHealth:
         )
 
 
-class Use:
+class ProviderUse:
     """One use of a provider: a connection or a request.  Call `ended` as soon as it is over.
 
     Attributes:

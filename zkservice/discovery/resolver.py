@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from zkservice.client import State, Subscription, ZooKeeperClient
 from zkservice.deferreds import Waiters
-from zkservice.discovery.health import HealthRules, ProviderHealth, ProviderRecord, Use
+from zkservice.discovery.health import HealthRules, ProviderHealth, ProviderRecord, ProviderUse
 from zkservice.discovery.mass_loss import MassLoss, MassLossGuard
 from zkservice.discovery.members import Members
 from zkservice.discovery.provider import Provider, Registered
@@ -226,7 +226,7 @@ class Resolver:
         *,
         strategy: Strategy | None = None,
         tls: bool | None = None,
-    ) -> Use:
+    ) -> ProviderUse:
         """Choose a provider, and report afterwards how the use went.
 
         Strategies such as least-connections count these uses, and failed uses eject a provider.

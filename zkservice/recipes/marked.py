@@ -46,7 +46,7 @@ class MarkedWrites:
 
     Args:
         retrying: sends the requests, and repeats those that are safe to repeat.
-        parent: of the marks; created if it is missing once the write is carried out.
+        parent: of the marks; created before, unless the write itself creates it.
         acl: the ACL of the marks, and of their parent.
     """
 
