@@ -65,7 +65,7 @@ class WhoMayAskTests(SynchronousTestCase):
             unix = socket.socket(socket.AF_UNIX)
             unix.connect(path)
             # The workers start at the same time: either may be the first that serves.
-            thread = r"^200 worker [12] " if processes == "2" else "^200 application-0: idle"
+            thread = r"^200 worker [12] " if processes == "2" else "^200 idle: application-0"
             self.assertRegex(self.ask(self.tcp(plain)), thread)
             self.assertRegex(self.ask(unix), thread)
             header = "PROXY TCP4 127.0.0.1 127.0.0.1 1 80\r\n"

@@ -175,6 +175,13 @@ class StatusViewsTests(SynchronousTestCase):
         self.assertIn("worker-1 (stuck): idle", body)
         self.assertIs(job, end.workers.jobs[0])
 
+    def test_idle_threads_are_one_line(self) -> None:
+        """Their stacks say nothing, and would hide those of requests that hang."""
+        end = FrontEnd(hello, status_views=True)
+        body = split(end.get(get(b"/-/threads")))[2].decode()
+        self.assertTrue(body.endswith("\nidle: worker-0\n"), body)
+        self.assertNotIn("worker-0: idle", body)
+
 
 class DeferredViewTests(SynchronousTestCase):
     """Views that return a Deferred."""

@@ -91,7 +91,7 @@ class CommandLine:
     def __init__(self) -> None:
         self.parser = ArgumentParser(
             prog="zkservice",
-            description="Export, import and change trees of services in ZooKeeper.",
+            description="Find services in ZooKeeper, ask their monitors, and change their trees.",
             epilog=_EPILOG,
             formatter_class=RawDescriptionHelpFormatter,
         )

@@ -33,10 +33,15 @@ def status_views(server: HTTPServer) -> dict[str, View]:
 
 
 def describe_threads(workers: Workers) -> str:
-    """The job and the stack of every worker thread."""
-    return "\n".join(
-        f"{running.thread}{' (stuck)' if running.stuck else ''}: "
-        f"{'idle' if running.job is None else f'{running.job} for {running.seconds:.3f} s'}\n"
-        f"{running.stack}"
-        for running in workers.running()
-    )
+    """The job and the stack of every worker thread; idle ones in one line at the end."""
+    parts, idle = [], []
+    for running in workers.running():
+        if running.job is None and not running.stuck:
+            idle.append(running.thread)
+            continue
+        job = "idle" if running.job is None else f"{running.job} for {running.seconds:.3f} s"
+        stuck = " (stuck)" if running.stuck else ""
+        parts.append(f"{running.thread}{stuck}: {job}\n{running.stack}")
+    if idle:
+        parts.append(f"idle: {', '.join(idle)}\n")
+    return "\n".join(parts)

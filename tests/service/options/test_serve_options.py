@@ -35,8 +35,17 @@ class OptionsTests(SynchronousTestCase):
     def test_an_unknown_option_suggests_the_nearest(self) -> None:
         """As an unknown key of the file does."""
         message = self.refused("--zookeper", "h:1", "app.wsgi")
-        self.assertEqual(message, "option --zookeper not recognized; did you mean '--zookeeper'?")
+        self.assertEqual(message, "option --zookeper not recognized; did you mean 'zookeeper'?")
         self.assertEqual(self.refused("--xyz", "app.wsgi"), "option --xyz not recognized")
+
+    def test_options_of_gunicorn_have_a_place(self) -> None:
+        """Those with another name here say what it is."""
+        for words, expected in (
+            (("--workers", "4"), "option --workers not recognized; write --processes"),
+            (("--bind", ":80"), "option --bind not recognized; write --host and --port"),
+            (("--user=www-data",), "option --user not recognized; write twistd's --uid before"),
+        ):
+            self.assertIn(expected, self.refused(*words))
 
     def test_defaults_need_no_option(self) -> None:
         """All addresses, a port of the system's, ten seconds, the embedded ZooKeeper."""

@@ -25,6 +25,7 @@ _USUAL_NAMES: Final = (
     ("create_app", "create_app()"),
     ("make_app", "make_app()"),
 )
+_NAME_ONE: Final = "; name a WSGI application or its factory"
 _MODULE_HINT: Final = "; a module's application is written module:callable or module:factory()"
 
 
@@ -195,7 +196,9 @@ def check_callable(spec: str, found: Any, name: str, hint: str = "") -> Applicat
     """
     if not callable(found):
         kind = type(found).__name__
-        raise ApplicationLoadError(f"{name!r} of {spec} is not callable, its type is {kind}")
+        raise ApplicationLoadError(
+            f"{name!r} of {spec} is not callable, its type is {kind}{_NAME_ONE}"
+        )
     if problem := wsgi_problem(found):
         makes = hint and accepts(found)
         advice = f"; if it makes the application, {hint}" if makes else ""

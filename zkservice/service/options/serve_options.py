@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from types import MappingProxyType
 
 from twisted.python.usage import UsageError
 from typing_extensions import override
@@ -37,6 +38,17 @@ class Options(TableOptions):
 
     synopsis = "[options] --path PATH APP"
     other_keys = (APPLICATION,)
+    #: Options of gunicorn that have another name here, and that newcomers type.
+    elsewhere = MappingProxyType(
+        {
+            "workers": "--processes",
+            "bind": "--host and --port",
+            "timeout": "--limit request-timeout=MS",
+            "user": "twistd's --uid before zkserve",
+            "group": "twistd's --gid before zkserve",
+            "daemon": "nothing: twistd without -n is a daemon",
+        }
+    )
     longdesc = (
         "Serve a WSGI application and keep its address in ZooKeeper.  APP is a .wsgi file "
         "with a global named 'application', 'module:callable', 'module:factory()' with literals as "

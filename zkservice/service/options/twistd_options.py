@@ -10,8 +10,9 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, cast
 
 from twisted.python.usage import Options, UsageError
@@ -33,7 +34,7 @@ __all__ = ["CONFIGURATION", "TableOptions", "config_row"]
 CONFIGURATION = "A configuration file"
 
 #: What `getopt` says of an option that is not in the table.
-_UNKNOWN: Final = re.compile(r"option (--\S+) not recognized")
+_UNKNOWN: Final = re.compile(r"option --(\S+) not recognized")
 
 
 def config_row(
@@ -69,6 +70,7 @@ class TableOptions(Options):
     Attributes:
         table: the options.
         variables: the prefix of environment variables that are options.
+        elsewhere: what to write for options of other servers, by their names.
         other_keys: allowed names in the environment and the file that are not options.
         sources: where the options were written; set when the command line was parsed.
         given: what was written, by option.
@@ -77,6 +79,7 @@ class TableOptions(Options):
 
     table: ClassVar[OptionTable]
     variables: ClassVar[str] = "ZKSERVE_"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({})
     other_keys: ClassVar[tuple[str, ...]] = ()
     sources: Sources
     synopsis: ClassVar[str]
@@ -115,8 +118,13 @@ class TableOptions(Options):
             super().parseOptions(options)
         except UsageError as error:
             unknown = _UNKNOWN.fullmatch(str(error))
-            known = [f"--{row.name}" for row in self.table if not row.hidden]
-            raise UsageError(f"{error}{nearest(unknown[1], known) if unknown else ''}") from None
+            raise UsageError(f"{error}{self._suggestion(unknown[1]) if unknown else ''}") from None
+
+    def _suggestion(self, name: str) -> str:
+        """The end of the message about an unknown option."""
+        if name in self.elsewhere:
+            return f"; write {self.elsewhere[name]}"
+        return nearest(name, [row.name for row in self.table if not row.hidden])
 
     @override
     def postOptions(self) -> None:
