@@ -143,7 +143,7 @@ class SocketTests(SynchronousTestCase):
         """A reply that is cut off is an error."""
         asked, protocol = self.ask()
         protocol.connectionLost(Failure(ConnectionLost()))
-        self.assertIn("broke off", str(self.failureResultOf(asked, PublishError).value))
+        self.assertIn("was cut off", str(self.failureResultOf(asked, PublishError).value))
 
     def test_silence(self) -> None:
         """A missing reply is a time-out."""

@@ -167,7 +167,7 @@ class LockTests(RecipeTestCase):
         self.assertEqual(self.successResultOf(contenders), ["b"])
 
     def test_try_acquire_does_not_wait(self) -> None:
-        """It fires with None if others come first, and leaves nothing behind."""
+        """It fires with None if it would have to wait, and leaves no node."""
         lease = self.result(self.lock(self.one).try_acquire())
         assert lease is not None
         self.assertIsNone(self.result(self.lock(self.two).try_acquire()))

@@ -280,7 +280,7 @@ class Connection(Receiver):
 
     def _server_silent(self) -> None:
         self._log.warn(
-            "{server} did not answer a ping and was silent for {silence:.1f} s: "
+            "{server} did not reply to a ping and was silent for {silence:.1f} s: "
             "closing the connection",
             server=self._protocol.transport_peer,
             silence=self._heartbeat.silence(),

@@ -127,7 +127,7 @@ class MassLossGuard:
 
     def _give_up(self) -> None:
         self._log.warn(
-            "{path}: {count} providers did not come back; they are given up",
+            "{path}: {count} providers did not come back; dropping them",
             path=self._path,
             count=len(self.doubtful),
         )

@@ -74,7 +74,7 @@ class RememberedProviders:
         if not isinstance(content, dict) or content.get("version") != _VERSION:
             raise ValueError("it is not a file of providers")
         if content.get("path") != self._path:
-            raise ValueError(f"it is about {content.get('path')!r}, not {self._path}")
+            raise ValueError(f"it is for the path {content.get('path')!r}, not {self._path}")
         entries = content.get("providers")
         if not isinstance(entries, list):
             raise ValueError("providers must be a list")

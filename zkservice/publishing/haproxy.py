@@ -108,7 +108,7 @@ class _Exchange(Protocol):
         if reason.check(ConnectionDone) is not None:
             self.reply.callback(self._received.decode("utf-8", "replace").strip())
         else:
-            self.reply.errback(PublishError(f"HAProxy's reply broke off: {reason.value}"))
+            self.reply.errback(PublishError(f"HAProxy's reply was cut off: {reason.value}"))
 
     def _abort(self) -> None:
         transport: Any = self.transport

@@ -102,7 +102,7 @@ class TryEnterDeferred(_BlockDeferred["T | None", T]):
         """
         held = self._held = await self
         if held is None:
-            raise LockTimeoutError(self._path, "others come first")
+            raise LockTimeoutError(self._path, "it is held, or others wait for it")
         return held
 
 

@@ -346,7 +346,9 @@ class Properties(
                 continue  # the path may lead to another node by now
             await super().when_current()
             return
-        raise BadVersionError(self.path, f"others changed it during each of {ATTEMPTS} attempts")
+        raise BadVersionError(
+            self.path, f"other clients changed it during each of {ATTEMPTS} attempts"
+        )
 
     def _writable_path(self) -> str:
         if self.deleted or self.real_path is None:

@@ -81,7 +81,7 @@ class ParentPath:
         elif self._logged != str(resolution.error):
             self._logged = str(resolution.error)
             self._log.warn(
-                "{path} leads nowhere at the moment ({error}); staying registered below {last}",
+                "{path} leads nowhere at the moment ({error}); still registered below {last}",
                 path=self.path,
                 error=resolution.error,
                 last=self._last,
