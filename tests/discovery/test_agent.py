@@ -87,6 +87,22 @@ class HangUp(Protocol):
         self.transport.loseConnection()
 
 
+class Fickle(Protocol):
+    """Responds to the first request of a connection, and hangs up on the second."""
+
+    responded = False
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        HangUp.count += 1
+        assert self.transport is not None
+        if self.responded:
+            self.transport.loseConnection()
+        else:
+            self.responded = True
+            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+
+
 class AgentTests(ConnectedTestCase):
     """Requests to a service."""
 
@@ -224,6 +240,16 @@ class AgentTests(ConnectedTestCase):
             with self.assertRaises(ResponseNeverReceived):
                 await self.get(to)
         self.assertEqual(HangUp.count, 12)
+
+    async def test_budget_bounds_repetitions_on_kept_connections(self) -> None:
+        """Twisted's pool would send a request again by itself when a kept connection ends."""
+        await self.listen(Factory.forProtocol(Fickle))
+        to = await self.agent(retry=Retry(reserve=1, share=0))
+        self.assertEqual([await self.get(to), await self.get(to)], [b"hello", b"hello"])
+        self.assertEqual(HangUp.count, 3)  # the second one twice, and the same provider got it
+        with self.assertRaises(ResponseNeverReceived):
+            await self.get(to)
+        self.assertEqual(HangUp.count, 4)
 
     async def test_cancelled_request_is_not_repeated(self) -> None:
         """The caller's time-out ends it, and does not count as the provider's failure."""

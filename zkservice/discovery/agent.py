@@ -19,6 +19,11 @@ from twisted.internet.error import (
     DNSLookupError,
     TimeoutError,
 )
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -76,7 +81,7 @@ class Retry:
     A request that reached no provider is not limited: it goes to the next one until all were tried.
 
     Attributes:
-        attempts: the number of providers that may receive a request.
+        attempts: how often a request is sent, at most, where it may have been received.
         share: what each request adds to the budget; 0.2 allows one repetition in five requests.
         reserve: the budget at the start, and the most that it holds.
 
@@ -211,6 +216,56 @@ class ProviderEndpoints:
         return wrapClientTLS(self._policy.creatorForNetloc(name, uri.port), endpoint)
 
 
+@implementer(IStreamClientEndpoint)
+class _NotedEndpoint:
+    """An endpoint that remembers whether it was used."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+        self.used = False
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect."""
+        self.used = True
+        connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
+        return connecting
+
+
+@implementer(IAgentEndpointFactory)
+class _NotedEndpoints:
+    """Tells whether a request goes over a connection that was kept, or over a new one.
+
+    A pool asks for an endpoint for each request, and connects only if it has kept no connection.
+    """
+
+    def __init__(self, endpoints: ProviderEndpoints) -> None:
+        self._endpoints = endpoints
+        self._latest: _NotedEndpoint | None = None
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: N802 - Twisted's name
+        """The endpoint of a provider."""
+        self._latest = _NotedEndpoint(self._endpoints.endpointForURI(uri))
+        return self._latest
+
+    def take_kept(self) -> bool:
+        """Whether the request that was just begun goes over a connection that was kept."""
+        latest, self._latest = self._latest, None
+        return latest is not None and not latest.used
+
+
+class _Sending(NamedTuple):
+    """A request to one provider.
+
+    Attributes:
+        response: fires with the response's head.
+        kept: whether its connection has served another request before.  The provider may have
+            closed it at this moment because it was idle, which is not a failure.
+    """
+
+    response: Deferred[IResponse]
+    kept: bool
+
+
 @implementer(IAgent)
 class BalancingAgent:
     """Sends each request to a provider; see `agent`."""
@@ -232,7 +287,8 @@ class BalancingAgent:
         self._budget = Budget(retry)
         self._pool = pool
         self._limits = limits
-        self._agent = Agent.usingEndpointFactory(reactor, endpoints, pool)
+        self._endpoints = _NotedEndpoints(endpoints)
+        self._agent = Agent.usingEndpointFactory(reactor, self._endpoints, pool)
 
     def request(
         self,
@@ -279,22 +335,23 @@ class BalancingAgent:
         self._budget.earn()
         may_repeat = method.upper() in IDEMPOTENT and body is None
 
-        def send(provider: Provider) -> Deferred[IResponse]:
+        def send(provider: Provider) -> _Sending:
             sending = self._agent.request(method, target.uri_for(provider), headers, body)
+            kept = self._endpoints.take_kept()
             checked: Deferred[IResponse] = sending.addErrback(_invalid_host)
-            return self._limits.limit(checked)
+            return _Sending(self._limits.limit(checked), kept)
 
         return await self._send_to_one(send, target, self._retry.attempts if may_repeat else 1)
 
     async def _send_to_one(
-        self, send: Callable[[Provider], Deferred[IResponse]], target: _Target, attempts: int
+        self, send: Callable[[Provider], _Sending], target: _Target, attempts: int
     ) -> IResponse:
         """Send a request until a provider responds.
 
         Args:
             send: sends it to a provider.
             target: what it asks for.
-            attempts: the number of providers that may receive it.
+            attempts: how often it may be received.
         """
         tried: set[str] = set()
         problem: BaseException | None = None
@@ -303,8 +360,10 @@ class BalancingAgent:
             use = self._use_next(tried, target, problem)
             tried.add(use.provider.address)
             since = self._reactor.seconds()
+            kept = False
             try:
-                response = await send(use.provider)
+                sending, kept = send(use.provider)
+                response = await sending
             except _NOT_CONNECTED as error:
                 use.failed()
                 problem = self._log_and_explain(error, use.provider, len(tried))
@@ -314,9 +373,13 @@ class BalancingAgent:
                 if any(reason.check(*_CANCELLED) for reason in error.reasons):
                     self._limits.cancelled(use, since)
                     raise
-                use.failed()
                 problem, attempts = error, attempts - 1
                 self._log_and_explain(error, use.provider, len(tried))
+                if kept:  # the same provider may get it again
+                    use.ended()
+                    tried.discard(use.provider.address)
+                else:
+                    use.failed()
                 if not attempts or not self._budget.spend():
                     raise
             except BaseException:
@@ -416,6 +479,8 @@ def agent(
         resolver: knows the providers.  It is started if necessary; the caller closes it.
         retry: when a request is sent again.
         pool: keeps the connections; by default one that keeps 8 idle ones for each provider.
+            Set ``retryAutomatically`` of your own pool to False.  Otherwise it sends requests
+            again by itself, which ``retry`` does not limit.
         timeout: seconds for each provider to accept a connection, and for the first provider
             to be registered.
         response_timeout: seconds for each provider to connect and send a response's head; then
@@ -427,6 +492,7 @@ def agent(
     if pool is None:
         pool = HTTPConnectionPool(reactor)
         pool.maxPersistentPerHost = 8
+        pool.retryAutomatically = False  # it knows no budget
     endpoints = ProviderEndpoints(reactor, timeout, tls_policy or BrowserLikePolicyForHTTPS())
     limits = _TimeLimits(reactor, timeout, response_timeout)
     return BalancingAgent(reactor, resolver, retry, pool, endpoints, limits)
