@@ -56,7 +56,9 @@ def resolve(
     if public is not None:
         page = str(node["refdoc"])
         return python.resolve_xref(env, page, app.builder, "obj", public, node, content)
-    return content if _is_a_type(target) else None
+    # The annotations of a named tuple are strings, so they name a type without its module.
+    unqualified = node.get("reftype") == "class" and target.isidentifier()
+    return content if unqualified or _is_a_type(target) else None
 
 
 def _public_name(target: str, names: list[str]) -> str | None:
@@ -87,7 +89,8 @@ def shorten_signature(
     result: str | None,
 ) -> tuple[str | None, str | None]:
     """Show interfaces by name and types without their codec; hide what no caller constructs."""
-    if what == "class" and name.rpartition(".")[2] in _RECEIVED:
+    received = name.rpartition(".")[2] in _RECEIVED or arguments == "(*args, **kwargs)"
+    if what == "class" and received:
         return "", None
     return _plain(arguments), _plain(result)
 

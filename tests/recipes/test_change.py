@@ -120,6 +120,14 @@ class CounterTests(RecipeTestCase):
         self.assertEqual(self.result(counter.value()), -4)
         self.assertEqual(self.result(self.bystander.get(PATH))[0], b"-4")
 
+    def test_a_part_of_a_number_is_refused(self) -> None:
+        """It would be dropped without a word; nothing is sent."""
+        counter = Counter(self.connected(), PATH, reactor=self.network)
+        for amount in (0.5, "3"):
+            with self.assertRaisesRegex(TypeError, f"whole numbers, not by {amount!r}"):
+                counter.add(amount)  # type: ignore[arg-type]
+        self.assertIsNone(self.result(self.bystander.exists(PATH)))
+
     def test_at_the_same_time(self) -> None:
         """Three clients count at the same time, and nothing is lost."""
         counters = [Counter(self.connected(), PATH, reactor=self.network) for _ in range(3)]

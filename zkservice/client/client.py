@@ -191,7 +191,7 @@ class ZooKeeperClient(ReadOperations, WriteOperations, WatchOperations):
 
     @property
     def server(self) -> Address | None:
-        """The server that the client is connected to."""
+        """The server that the client is connected to, a tuple of ``host`` and ``port``."""
         return self._manager.server
 
     @property

@@ -97,7 +97,10 @@ class Counter(Recipe):
         return Deferred.fromCoroutine(self._value())
 
     def add(self, amount: int = 1) -> Deferred[int]:
-        """Add a number, which may be negative; fires with the new number.
+        """Add a whole number, which may be negative; fires with the new number.
+
+        Raises:
+            TypeError: the amount is not an int.
 
         Fails with:
             ValueError: the node's data are not a number.
@@ -106,6 +109,9 @@ class Counter(Recipe):
                 create below the node the mark that shows the outcome.  The number is never
                 added twice.
         """
+
+        if not isinstance(amount, int):
+            raise TypeError(f"a counter counts in whole numbers, not by {amount!r}")
 
         def change(data: bytes | None, _: Stat | None) -> bytes:
             return b"%d" % (self._number(data) + amount)

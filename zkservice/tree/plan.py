@@ -26,8 +26,13 @@ Acl: TypeAlias = Sequence[Any]
 class Stored:
     """A node as it was read from a server.
 
-    ``acl`` is None if it was not read.  ``children`` may lack children that the plan does not
-    depend on.
+    Attributes:
+        data: its data.
+        version: of the data.
+        ephemeral: whether it is ephemeral.
+        acl: its ACL; None if it was not read.
+        aversion: the version of the ACL.
+        children: by their names; may lack children that the plan does not depend on.
     """
 
     data: bytes | None = b""
@@ -54,62 +59,62 @@ class Stored:
 class Create:
     """Create a missing node."""
 
-    path: str
-    data: bytes
-    acl: Acl
+    path: str  #: the node
+    data: bytes  #: its data
+    acl: Acl  #: its ACL
 
 
 @dataclass(frozen=True)
 class SetData:
     """Set the data of a node whose properties differ."""
 
-    path: str
-    old: Properties
-    new: Properties
-    data: bytes
-    version: int
+    path: str  #: the node
+    old: Properties  #: the properties that it has
+    new: Properties  #: the properties that it gets
+    data: bytes  #: the data that store them
+    version: int  #: of the data that it has
 
 
 @dataclass(frozen=True)
 class SetACL:
     """Set the access control list of a node."""
 
-    path: str
-    old: Acl
-    acl: Acl
-    aversion: int
+    path: str  #: the node
+    old: Acl  #: the ACL that it has
+    acl: Acl  #: the ACL that it gets
+    aversion: int  #: the version of the ACL that it has
 
 
 @dataclass(frozen=True)
 class Delete:
     """Delete a node; its descendants are deleted before it."""
 
-    path: str
-    version: int
+    path: str  #: the node
+    version: int  #: of the data that it has
 
 
 @dataclass(frozen=True)
 class Unchanged:
     """A node that already is as wanted: it is not written, but must not change meanwhile."""
 
-    path: str
-    version: int
+    path: str  #: the node
+    version: int  #: of the data that it has
 
 
 class KeepReason(Enum):
-    """Why a node that could be deleted is kept."""
+    """Why a node that could be deleted is kept; the value is the text."""
 
-    EPHEMERAL = "it is ephemeral"
-    ABOVE_EPHEMERAL = "a node below it is ephemeral"
-    NOT_ASKED = "the tree does not have it, but trimming was not asked for"
+    EPHEMERAL = "it is ephemeral"  #: and ``force`` was not asked for
+    ABOVE_EPHEMERAL = "a node below it is ephemeral"  #: so it cannot be deleted
+    NOT_ASKED = "the tree does not have it, but trimming was not asked for"  #: ``trim`` is None
 
 
 @dataclass(frozen=True)
 class Keep:
     """Leave a node alone, and report it."""
 
-    path: str
-    reason: KeepReason
+    path: str  #: the node
+    reason: KeepReason  #: why
 
 
 Write: TypeAlias = "Create | SetData | SetACL | Delete"
@@ -123,9 +128,11 @@ Trim: TypeAlias = "bool | None"
 class Plan:
     """Changes, in an order in which they can be made.
 
-    ``loops`` are links of the wanted tree that lead in a loop.  They are stored all the same;
-    resolving one of them fails with `LinkLoopError`.  ``unchanged`` are nodes of the wanted tree
-    that need no change of their data.
+    Attributes:
+        changes: each a `Create`, `SetData`, `SetACL`, `Delete` or `Keep`.
+        loops: the links of the wanted tree that lead in a loop.  They are stored all the same;
+            resolving one of them fails with `LinkLoopError`.
+        unchanged: the nodes of the wanted tree that need no change of their data.
     """
 
     changes: tuple[Change, ...] = ()

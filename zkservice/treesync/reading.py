@@ -280,9 +280,17 @@ def make_import_plan(
 ) -> Deferred[Plan]:
     """Plan the changes that make the nodes at and below ``path`` equal to the tree.
 
-    Nothing is changed.  See ``zkservice.tree.plan.plan_import`` for the other arguments.
+    Nothing is changed.  The node at ``path`` gets the properties of the tree's root, if that has
+    any; it keeps its ACL, and the children that the tree does not name.
 
     Args:
+        client: connected.
+        tree: what is wanted.
+        path: where the tree goes; a real path.
+        acl: for every node of the tree.
+        trim: True deletes descendants that the tree does not name, except ephemeral nodes
+            and their ancestors; None reports them; False ignores them.
+        progress: called with the number of nodes read, and of those known so far.
         create: the plan creates the node at ``path`` and its ancestors if they are missing.
 
     Fails with:
