@@ -40,7 +40,7 @@ def listen(*, shared_port: int = 0, reuse: bool = False) -> socket.socket:
 
 
 def serve(listening: socket.socket, flags: int) -> None:
-    """Accept as a reactor does, and answer every request with the process's number."""
+    """Accept as a reactor does, and respond to every request with the process id."""
     epoll = select.epoll()
     epoll.register(listening, select.EPOLLIN | flags)
     kept: dict[int, socket.socket] = {}
@@ -49,10 +49,10 @@ def serve(listening: socket.socket, flags: int) -> None:
             if descriptor != listening.fileno():
                 connection = kept[descriptor]
                 try:
-                    asked = connection.recv(4096)
+                    received = connection.recv(4096)
                 except ConnectionResetError:
-                    asked = b""
-                if asked:
+                    received = b""
+                if received:
                     body = str(os.getpid()).encode()
                     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
                     connection.sendall(head + body)
@@ -94,8 +94,8 @@ def forked(make: Callable[[int], socket.socket], flags: int) -> Iterator[int]:
 @contextmanager
 def shared(flags: int) -> Iterator[int]:
     """One socket, which all accept from."""
-    one = listen()
-    with forked(lambda _: one, flags) as port:
+    listening = listen()
+    with forked(lambda _: listening, flags) as port:
         yield port
 
 
@@ -107,7 +107,7 @@ def reuse_port() -> Iterator[int]:
 
 
 @contextmanager
-def passed() -> Iterator[int]:
+def passed_by_parent() -> Iterator[int]:
     """The parent of ``twistd zkserve --processes 4`` accepts, and passes connections on."""
     with running("zkserve-4", Row("process", 2)) as (port, _):
         time.sleep(3)  # until the last worker serves, too
@@ -118,7 +118,7 @@ WAYS = {
     "one socket": lambda: shared(0),
     "one socket, EPOLLEXCLUSIVE": lambda: shared(select.EPOLLEXCLUSIVE),
     "SO_REUSEPORT": reuse_port,
-    "passed by the parent": passed,
+    "passed by the parent": passed_by_parent,
 }
 
 
@@ -133,7 +133,7 @@ def spread(port: int, pause: float) -> list[int]:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         owners[connection.recv(4096).rpartition(b"\r\n\r\n")[2]] += 1
     for connection in connections:
-        # no TIME_WAIT: the next round is to find the ports free
+        # reset instead of TIME_WAIT, so that the next round finds free ports
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
     time.sleep(0.3)
@@ -152,7 +152,7 @@ def main() -> None:
                 found = sorted(spread(port, pause) for _ in range(rounds))
                 middle = found[len(found) // 2]
                 print(f"{name:28} {words:12} {', '.join(map(str, middle))}", flush=True)
-                if way is passed:
+                if way is passed_by_parent:
                     even = even and all(one[0] <= 2 * one[-1] for one in found)
     print("claim: holds" if even else "claim: DOES NOT HOLD")
     sys.exit(not even)

@@ -146,24 +146,24 @@ def kazoo(hosts: str) -> Figures:
 
 # -- the ceilings
 
-HELLO = struct.pack(">iiqiqi16s?", 45, 0, 0, 10_000, 0, 16, bytes(16), False)
+CONNECT_REQUEST = struct.pack(">iiqiqi16s?", 45, 0, 0, 10_000, 0, 16, bytes(16), False)
 
 
-def get(xid: int) -> bytes:
+def get_request(xid: int) -> bytes:
     """A request: length, number, operation 4, path, no watch."""
     path = NODE.encode()
     return struct.pack(f">iiii{len(path)}s?", 13 + len(path), xid, 4, len(path), path, False)
 
 
 class Bare(Protocol):
-    """What any Twisted client costs at least: it reads nothing that it receives."""
+    """What any Twisted client costs at least: it counts the bytes of replies, and parses none."""
 
     def __init__(self) -> None:
-        self.due = 0  # bytes
+        self.due = 0  # bytes of replies that were not received yet
         self.done: Deferred[None] = Deferred()
 
-    def say(self, data: bytes, due: int) -> Deferred[None]:
-        """Send something; fires when so many bytes have come."""
+    def send(self, data: bytes, due: int) -> Deferred[None]:
+        """Send requests; fires when ``due`` bytes were received."""
         assert self.transport is not None
         self.due, self.done = due, Deferred()
         self.transport.write(data)
@@ -184,19 +184,19 @@ def bare(hosts: str) -> Figures:
     async def run() -> None:
         from twisted.internet import reactor
 
-        where = TCP4ClientEndpoint(reactor, host, int(port))
-        protocol = await where.connect(Factory.forProtocol(Bare))
+        endpoint = TCP4ClientEndpoint(reactor, host, int(port))
+        protocol = await endpoint.connect(Factory.forProtocol(Bare))
         protocol.transport.setTcpNoDelay(True)
-        await protocol.say(HELLO, 41)
+        await protocol.send(CONNECT_REQUEST, 41)
         reply = REPLY
-        requests = [get(xid + 1) for xid in range(PIPELINED)]
-        await protocol.say(b"".join(requests), reply * PIPELINED)
+        requests = [get_request(xid + 1) for xid in range(PIPELINED)]
+        await protocol.send(b"".join(requests), reply * PIPELINED)
         began = time.perf_counter()
         for request in requests[:SEQUENTIAL]:
-            await protocol.say(request, reply)
+            await protocol.send(request, reply)
         figures["sequential get"] = SEQUENTIAL / (time.perf_counter() - began)
         began = time.perf_counter()
-        await protocol.say(b"".join(requests), reply * PIPELINED)
+        await protocol.send(b"".join(requests), reply * PIPELINED)
         figures["pipelined get"] = PIPELINED / (time.perf_counter() - began)
 
     in_a_reactor(run)
@@ -208,9 +208,9 @@ def by_hand(hosts: str) -> Figures:
     host, port = hosts.split(":")
     connection = socket.create_connection((host, int(port)))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.sendall(HELLO)
+    connection.sendall(CONNECT_REQUEST)
     connection.recv(1000)
-    connection.sendall(get(1))
+    connection.sendall(get_request(1))
     reply = len(connection.recv(1000))
 
     def read(size: int) -> None:
@@ -219,13 +219,15 @@ def by_hand(hosts: str) -> Figures:
 
     def sequential() -> None:
         for xid in range(SEQUENTIAL):
-            connection.sendall(get(xid + 1))
+            connection.sendall(get_request(xid + 1))
             read(reply)
 
     def pipelined() -> None:
-        # In portions that no buffer between us and the server is too small for.
+        # In portions that fit into the buffers between this process and the server.
         portion = 1000
-        requests = [b"".join(get(xid + 1) for xid in range(portion))] * (PIPELINED // portion)
+        requests = [b"".join(get_request(xid + 1) for xid in range(portion))] * (
+            PIPELINED // portion
+        )
         connection.sendall(requests[0])
         for request in requests[1:]:
             connection.sendall(request)
@@ -279,7 +281,7 @@ def in_a_process(contender: str, hosts: str) -> Figures:
 
 
 def prepare(hosts: str) -> None:
-    """The nodes that are read, anew."""
+    """Create the nodes that are read, unless they exist."""
 
     async def run() -> None:
         client = await ZooKeeperClient(hosts).connect(10)

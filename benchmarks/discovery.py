@@ -53,40 +53,42 @@ ROUNDS = 5
 CLAIMS = {"zk:, a connection each": 1.5, "agent, with treq": 1.1}
 
 
-def ways(reactor: Any, service: Service, resolver: Resolver, to: Any) -> list[dict[str, Way]]:
-    """What is compared; the first of each is the known address."""
+def ways(
+    reactor: Any, service: Service, resolver: Resolver, http_agent: Any
+) -> list[dict[str, Way]]:
+    """Groups of ways to send requests that are compared; the first of each uses a known address."""
     servers = quoteStringArgument(service.connection_string)
     text = f"zk:{PATH}:servers={servers}"
     tcp = [clientFromString(reactor, f"tcp:{one.host}:{one.port}") for one in resolver.providers]
     uris = [f"http://{one.address}/" for one in resolver.providers]
-    found = clientFromString(reactor, text)
+    endpoint = clientFromString(reactor, text)
     known = Agent(reactor, pool=HTTPConnectionPool(reactor))
     return [
         {
             "tcp:, a known address": over_new_connections(lambda number: tcp[number % len(tcp)]),
-            "zk:, a connection each": over_new_connections(lambda number: found),
+            "zk:, a connection each": over_new_connections(lambda number: endpoint),
             "zk:, parsed each time": over_new_connections(
                 lambda number: clientFromString(reactor, text)
             ),
         },
         {
             "Agent, a known address": with_treq(known, lambda number: uris[number % len(uris)]),
-            "agent, with treq": with_treq(to, lambda number: "http://hello/"),
+            "agent, with treq": with_treq(http_agent, lambda number: "http://hello/"),
         },
     ]
 
 
-async def compare(some: dict[str, Way], requests: int) -> list[str]:
+async def compare(group: dict[str, Way], requests: int) -> list[str]:
     """Measure them in turns, because the machine is not the same from second to second."""
-    for way in some.values():
+    for way in group.values():
         await milliseconds(way, requests // 10)
-    figures: dict[str, list[float]] = {name: [] for name in some}
+    figures: dict[str, list[float]] = {name: [] for name in group}
     for _ in range(ROUNDS):
-        for name, way in some.items():
+        for name, way in group.items():
             figures[name].append(await milliseconds(way, requests // ROUNDS))
     first, broken = next(iter(figures)), []
     for name, values in figures.items():
-        # Of the same turn: what disturbs one of them disturbs the others as well.
+        # Ratios of figures of the same round: what disturbs one of them disturbs the others, too.
         times = median(own / known for own, known in zip(values, figures[first], strict=True))
         print(f"{name:24} {median(values):6.2f} ms a request, {times:5.2f} times")
         if times > CLAIMS.get(name, times):
@@ -94,16 +96,16 @@ async def compare(some: dict[str, Way], requests: int) -> list[str]:
     return broken
 
 
-async def asked(to: Any) -> str:
-    """Send a request; the address of the provider that has responded."""
-    response = await HTTPClient(to).get("http://hello/")
+async def responder(http_agent: Any) -> str:
+    """Send a request; return the address of the provider that has responded."""
+    response = await HTTPClient(http_agent).get("http://hello/")
     await response.content()
-    where: str = urlsplit(response.request.absolute_uri).netloc
-    return where
+    address: str = urlsplit(response.request.absolute_uri).netloc
+    return address
 
 
 async def first_requests(
-    reactor: Any, client: ZooKeeperClient, resolver: Resolver, to: Any
+    reactor: Any, client: ZooKeeperClient, resolver: Resolver, http_agent: Any
 ) -> None:
     """How long it takes from a registration until the first request is responded to.
 
@@ -120,7 +122,7 @@ async def first_requests(
         while address not in {one.address for one in resolver.providers}:
             await resolver.when_changed()
         offered.append((time.perf_counter() - start) * 1000)
-        while await asked(to) != address:
+        while await responder(http_agent) != address:
             count += 1
         used.append((time.perf_counter() - start) * 1000)
         requests.append(count)
@@ -134,14 +136,14 @@ async def first_requests(
     )
 
 
-async def ejection(service: Service, resolver: Resolver, to: Any) -> None:
+async def ejection(service: Service, resolver: Resolver, http_agent: Any) -> None:
     """How long a provider that was killed is still tried, and still registered."""
     victim = service.processes[0]
     gone = {one.address for one in resolver.providers if one.properties.get("pid") == victim.pid}
     service.end(victim, signal.SIGKILL)
     start, count = time.perf_counter(), 0
     while not gone & {one.address for one in resolver.ejected}:
-        await asked(to)
+        await responder(http_agent)
         count += 1
     ejected = (time.perf_counter() - start) * 1000
     while gone & {one.address for one in resolver.providers}:
@@ -158,10 +160,10 @@ async def measure(reactor: Any, service: Service, requests: int, providers: int)
     client = await ZooKeeperClient(service.connection_string, reactor=reactor).connect(10)
     resolver = await Resolver(client, PATH, reactor=reactor).start()
     await resolver.wait_for(providers)
-    to = agent(reactor, resolver)
-    compared = ways(reactor, service, resolver, to)
+    http_agent = agent(reactor, resolver)
+    compared = ways(reactor, service, resolver, http_agent)
     before, sent = service.packets(), client.statistics().requests
-    broken = [line for some in compared for line in await compare(some, requests)]
+    broken = [line for group in compared for line in await compare(group, requests)]
     packets, own = service.packets() - before, client.statistics().requests - sent
     total = int(requests * 1.1) * sum(map(len, compared))
     print(f"ZooKeeper received {packets} packets for {total} requests, pings included", end="; ")
@@ -169,9 +171,9 @@ async def measure(reactor: Any, service: Service, requests: int, providers: int)
     if own:
         broken.append("the resolver has asked ZooKeeper")
     other = await ZooKeeperClient(service.connection_string, reactor=reactor).connect(10)
-    await first_requests(reactor, other, resolver, to)
-    await ejection(service, resolver, to)
-    await to.close()
+    await first_requests(reactor, other, resolver, http_agent)
+    await ejection(service, resolver, http_agent)
+    await http_agent.close()
     resolver.close()
     await client.close()
     await other.close()

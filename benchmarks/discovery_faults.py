@@ -34,7 +34,7 @@ SESSION_TIMEOUT = 4000  # milliseconds
 
 
 class Trial:
-    """A client of the service, and what its requests have met.
+    """A client of the service, and the outcomes of its requests.
 
     Args:
         reactor: tells the time.
@@ -60,12 +60,12 @@ class Trial:
         """Wait until all providers are registered."""
         self.client.connect().addErrback(lambda _: None)
         await self.resolver.start()
-        await self.providers(lambda: len(self.resolver.providers) == PROVIDERS)
-        await self.providers(lambda: not self.resolver.doubtful)
+        await self.wait_until(lambda: len(self.resolver.providers) == PROVIDERS)
+        await self.wait_until(lambda: not self.resolver.doubtful)
 
-    async def providers(self, wanted: Callable[[], bool]) -> None:
-        """Wait until this is so."""
-        while not wanted():
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition is true."""
+        while not condition():
             await self.sleep(0.02)
 
     async def ask(self) -> None:
@@ -79,35 +79,37 @@ class Trial:
         self._times.append(time.monotonic() - start)
 
     async def load(self, seconds: float, fault: Callable[[], Awaitable[object]]) -> None:
-        """Send requests for so long, and let the fault happen meanwhile."""
+        """Send requests for some seconds, and cause the fault meanwhile."""
 
         async def requests() -> None:
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 await self.ask()
 
-        async def then() -> None:
+        async def cause_fault() -> None:
             await self.sleep(0.3)
             self.begun = time.monotonic()
             await fault()
 
-        await gatherResults([Deferred.fromCoroutine(requests()), Deferred.fromCoroutine(then())])
+        await gatherResults(
+            [Deferred.fromCoroutine(requests()), Deferred.fromCoroutine(cause_fault())]
+        )
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
         await deferLater(self.reactor, seconds)
 
     async def in_thread(self, *calls: Callable[[], object]) -> None:
-        """Call what blocks."""
+        """Call blocking functions in a thread."""
         for call in calls:
             await deferToThread(call)
 
     def note(self, text: str) -> None:
-        """Remember what was seen, and when."""
+        """Note what was seen, and how long after the fault."""
         self.notes.append(f"{text} after {time.monotonic() - self.begun:.2f} s")
 
     async def end(self) -> str:
-        """Close it; what was seen."""
+        """Close the client; return what was seen, as text."""
         await self._agent.close()
         self.resolver.close()
         await self.client.close()
@@ -163,7 +165,7 @@ async def wiped(trial: Trial) -> None:
         await trial.in_thread(*(member.wipe for member in trial.ensemble.members))
         await trial.in_thread(trial.ensemble.start)
         trial.note("an empty ensemble")
-        await trial.providers(registered_again)
+        await trial.wait_until(registered_again)
         trial.note(f"all registered again ({doubtful} were doubtful)")
 
     await trial.load(20, fault)
@@ -182,7 +184,7 @@ async def provider_terminated(trial: Trial) -> None:
 async def _provider_ends(trial: Trial, how: signal.Signals) -> None:
     async def fault() -> None:
         trial.service.end(trial.service.processes[0], how)
-        await trial.providers(lambda: len(trial.resolver.providers) < PROVIDERS)
+        await trial.wait_until(lambda: len(trial.resolver.providers) < PROVIDERS)
         trial.note("not offered any more")
         trial.service.add()
 
@@ -195,12 +197,12 @@ async def provider_suspended(trial: Trial) -> None:
 
     async def fault() -> None:
         victim.send_signal(signal.SIGSTOP)
-        await trial.providers(lambda: bool(trial.resolver.ejected))
+        await trial.wait_until(lambda: bool(trial.resolver.ejected))
         trial.note("ejected")
-        await trial.providers(lambda: len(trial.resolver.providers) < PROVIDERS)
+        await trial.wait_until(lambda: len(trial.resolver.providers) < PROVIDERS)
         trial.note("not offered any more")
         victim.send_signal(signal.SIGCONT)
-        await trial.providers(lambda: len(trial.resolver.providers) == PROVIDERS)
+        await trial.wait_until(lambda: len(trial.resolver.providers) == PROVIDERS)
         trial.note("registered again")
 
     await trial.load(15, fault)
@@ -231,7 +233,7 @@ async def packets_dropped(trial: Trial) -> None:
 async def _also_registered(trial: Trial, port: int) -> None:
     async def fault() -> None:
         await trial.client.create(f"{PATH}/127.0.0.1:{port}", ephemeral=True)
-        await trial.providers(lambda: bool(trial.resolver.ejected))
+        await trial.wait_until(lambda: bool(trial.resolver.ejected))
         trial.note("ejected")
 
     await trial.load(8, fault)
@@ -243,11 +245,11 @@ async def most_killed(trial: Trial) -> None:
     async def fault() -> None:
         for process in trial.service.processes[:3]:
             trial.service.end(process, signal.SIGKILL)
-        await trial.providers(lambda: len(trial.resolver.doubtful) == 3)
+        await trial.wait_until(lambda: len(trial.resolver.doubtful) == 3)
         trial.note("3 doubtful")
         for _ in range(3):
             trial.service.add()
-        await trial.providers(lambda: len(trial.resolver.providers) == PROVIDERS)
+        await trial.wait_until(lambda: len(trial.resolver.providers) == PROVIDERS)
         trial.note("3 new ones instead")
 
     await trial.load(12, fault)
@@ -263,7 +265,7 @@ async def invalid_znodes(trial: Trial) -> None:
         for number in range(1000):
             transaction.create(f"{PATH}/junk{number}", b"\xff{[", ephemeral=True)
         await transaction.commit()
-        await trial.providers(lambda: len(trial.resolver.problems) == 1002)
+        await trial.wait_until(lambda: len(trial.resolver.problems) == 1002)
         trial.note("1,002 problems known")
 
     await trial.load(5, fault)
@@ -274,15 +276,15 @@ async def session_expires(trial: Trial) -> None:
 
     async def fault() -> None:
         assert trial.client.client_id is not None
-        thief = ZooKeeperClient(
+        other = ZooKeeperClient(
             trial.service.connection_string,
             4.0,
             reactor=trial.reactor,
             client_id=trial.client.client_id,
         )
         first = trial.client.client_id[0]
-        await thief.connect(10)
-        await thief.close()
+        await other.connect(10)
+        await other.close()
         await trial.providers(
             lambda: trial.client.client_id is not None and trial.client.client_id[0] != first
         )
@@ -307,13 +309,13 @@ async def client_suspended(trial: Trial) -> None:
     trial.service.add()
     await trial.sleep(8)
     child.send_signal(signal.SIGCONT)
-    said, _ = await deferToThread(child.communicate)
-    trial.notes.append(said.strip())
-    if " 0 failed" not in said:
+    output, _ = await deferToThread(child.communicate)
+    trial.notes.append(output.strip())
+    if " 0 failed" not in output:
         trial.errors.append("the client's requests have failed")
 
 
-async def be_client(reactor: Any, hosts: str) -> None:
+async def run_client(reactor: Any, hosts: str) -> None:
     """Send requests for 20 seconds, in a process of its own."""
     client = await ZooKeeperClient(hosts, 4.0, reactor=reactor).connect(10)
     resolver = await Resolver(client, PATH, reactor=reactor).start()
@@ -338,14 +340,14 @@ async def started_without_zookeeper(trial: Trial) -> None:
         client = ZooKeeperClient(trial.service.connection_string, 4.0, reactor=trial.reactor)
         client.connect().addErrback(lambda _: None)
         resolver = Resolver(client, PATH, reactor=trial.reactor, remember=remember)
-        to = agent(trial.reactor, resolver)
+        http_agent = agent(trial.reactor, resolver)
         trial.begun = time.monotonic()
         try:
-            await with_treq(to, lambda number: "http://hello/")(0)
+            await with_treq(http_agent, lambda number: "http://hello/")(0)
             trial.note(f"{name} a file, a response")
         except Exception as error:  # noqa: BLE001 - it is what is looked for
             trial.note(f"{name} one, {type(error).__name__}: {error}")
-        await to.close()
+        await http_agent.close()
         resolver.close()
         await client.close()
     await trial.in_thread(trial.ensemble.start)
@@ -378,7 +380,7 @@ def main() -> None:
     parser.add_argument("faults", metavar="FAULT", nargs="*", default=list(FAULTS))
     options = parser.parse_args()
     if options.client:
-        react(lambda reactor: Deferred.fromCoroutine(be_client(reactor, options.client)))
+        react(lambda reactor: Deferred.fromCoroutine(run_client(reactor, options.client)))
     ensemble = ApacheEnsemble()
     failed = []
 

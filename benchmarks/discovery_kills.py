@@ -30,7 +30,7 @@ from zkservice.client import ZooKeeperClient
 from zkservice.discovery import Resolver, agent
 
 PROVIDERS = 6
-ENDS = [signal.SIGKILL, signal.SIGTERM] * 20 + [signal.SIGTERM]
+SIGNALS = [signal.SIGKILL, signal.SIGTERM] * 20 + [signal.SIGTERM]
 SESSION_TIMEOUT = 4000  # milliseconds
 
 
@@ -55,7 +55,7 @@ class Campaign:
         self._requests = requests
         self._sent = 0
         self._allowed = 0
-        self._last = ENDS[0]
+        self._last = SIGNALS[0]
         self.errors: Counter[str] = Counter()
         self.slowest = 0.0
 
@@ -63,7 +63,7 @@ class Campaign:
         """Send all requests, and end all those processes."""
         await gatherResults(
             [
-                Deferred.fromCoroutine(self._end_them()),
+                Deferred.fromCoroutine(self._end_providers()),
                 *(Deferred.fromCoroutine(self._ask()) for _ in range(in_flight)),
             ]
         )
@@ -85,10 +85,10 @@ class Campaign:
     def _count(self, error: str) -> None:
         self.errors[f"{error} after {self._last.name}"] += 1
 
-    async def _end_them(self) -> None:
-        """Each in the middle of its part of the requests."""
-        part = self._requests / len(ENDS)
-        for number, how in enumerate(ENDS):
+    async def _end_providers(self) -> None:
+        """End one provider after the other, each in the middle of its part of the requests."""
+        part = self._requests / len(SIGNALS)
+        for number, how in enumerate(SIGNALS):
             self._allowed = int(part * (number + 1))
             while self._sent < self._allowed - part / 2:
                 await deferLater(self._reactor, 0.001)

@@ -23,7 +23,8 @@ TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()",
 PATH = "/svc/hello"
 REQUEST = b"GET / HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n"
 
-#: Sends the request of a number; fires with whether the response was whole, with status 200.
+#: A way to send requests.  Called with the number of the request, it fires with whether the
+#: response was complete, with status 200.
 Way = Callable[[int], Deferred[bool]]
 
 
@@ -42,6 +43,7 @@ class Service:
         self._server = server or ApacheZooKeeper()
         self._folder = tempfile.TemporaryDirectory()
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._leaving: list[subprocess.Popen[bytes]] = []  # that were sent a signal
 
     @property
     def connection_string(self) -> str:
@@ -49,9 +51,9 @@ class Service:
         return self._server.connection_string
 
     def packets(self) -> int:
-        """What ZooKeeper has received so far, pings and this question included."""
-        said = four_letter_word(self._server.port, b"srvr").decode()
-        line = next(line for line in said.splitlines() if line.startswith("Received"))
+        """Packets that ZooKeeper has received so far, pings and this request included."""
+        reply = four_letter_word(self._server.port, b"srvr").decode()
+        line = next(line for line in reply.splitlines() if line.startswith("Received"))
         return int(line.split()[1])
 
     def add(self) -> subprocess.Popen[bytes]:
@@ -71,7 +73,6 @@ class Service:
         self._leaving.append(process)
 
     def __enter__(self) -> Self:
-        self._leaving: list[subprocess.Popen[bytes]] = []
         self._server.__enter__()
         for _ in range(self._count):
             self.add()
@@ -138,7 +139,7 @@ def with_treq(agent: Any, uri: Callable[[int], str]) -> Way:
 
 
 async def milliseconds(way: Way, requests: int) -> float:
-    """What a request costs, one after another."""
+    """The mean time of requests that are sent one after another."""
     start = time.perf_counter()
     for number in range(requests):
         if not await way(number):

@@ -47,7 +47,7 @@ def free_port() -> int:
         return port
 
 
-def until_it_answers(port: int) -> None:
+def wait_until_ready(port: int) -> None:
     """Wait for a server, ten seconds at most."""
     deadline = time.monotonic() + 10
     while four_letter_word(port, b"isro") != b"rw":
@@ -67,7 +67,7 @@ def zkembedded(*words: str) -> Iterator[int]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        until_it_answers(port)
+        wait_until_ready(port)
         yield port
     finally:
         process.terminate()

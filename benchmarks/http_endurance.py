@@ -53,7 +53,7 @@ class Server:
         return socket.create_connection(("127.0.0.1", self.port), 10)
 
     def ask(self) -> float:
-        """Have one request served; returns how long that took, in seconds."""
+        """Send one request, and read the response; returns the seconds that took."""
         began = time.perf_counter()
         with self.connect() as sock:
             sock.sendall(CLOSE)
@@ -74,7 +74,10 @@ def serving(application: str, threads: int = 4) -> Iterator[Server]:
 
 
 def settled(server: Server, descriptors: int) -> int:
-    """Wait until the server has closed what its clients have left; returns its descriptors."""
+    """Wait until the server has closed the connections that clients have closed.
+
+    Returns its descriptors then.
+    """
     for _ in range(100):
         if server.descriptors() <= descriptors:
             break
@@ -111,7 +114,7 @@ def connects(count: int) -> None:
             with server.connect() as sock:
                 sock.sendall(CLOSE if number % 4 else GET)
                 sock.recv(1000)
-                if number % 8 == 0:  # a reset instead of a farewell
+                if number % 8 == 0:  # reset the connection
                     linger = struct.pack("ii", 1, 0)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         took = time.perf_counter() - began
@@ -121,12 +124,12 @@ def connects(count: int) -> None:
         print(f"descriptors {descriptors} -> {after}, threads {threads} -> {server.threads()}")
 
 
-def rude(count: int) -> None:
-    """Be half-open, reset and byte-by-byte, by the hundred, while others are served."""
+def misbehaving(count: int) -> None:
+    """Send hundreds of incomplete requests, and reset connections, while others are served."""
     with serving("hello") as server:
         descriptors = server.descriptors()
-        # in processes of their own, so that they do not take the interpreter from us
-        others = [Process(target=_be_rude, args=(server, kind), daemon=True) for kind in range(4)]
+        # in processes of their own, so that they do not slow the measuring client down
+        others = [Process(target=_misbehave, args=(server, kind), daemon=True) for kind in range(4)]
         sockets = [server.connect() for _ in range(count)]
         for number, sock in enumerate(sockets):
             sock.sendall((b"", GET[:10], GET[:-2], b"POST / HTTP/1.1\r\nHo")[number % 4])
@@ -139,12 +142,12 @@ def rude(count: int) -> None:
         for sock in sockets:
             sock.close()
         after = settled(server, descriptors)
-        print(f"rude: {count} half-open and 4 busy ones; other requests:", end=" ")
+        print(f"misbehaving: {count} incomplete and 4 busy ones; other requests:", end=" ")
         print(f"median {times[250] * 1000:.1f} ms, worst {times[-1] * 1000:.1f} ms;", end=" ")
         print(f"descriptors {descriptors} -> {after}")
 
 
-def _be_rude(server: Server, kind: int) -> None:
+def _misbehave(server: Server, kind: int) -> None:
     while True:
         with suppress(OSError), server.connect() as sock:
             if kind == 0:
@@ -194,7 +197,7 @@ def slow(count: int) -> None:
 CHECKS: dict[str, Callable[[int], None]] = {
     "idle": idle,
     "connects": connects,
-    "rude": rude,
+    "misbehaving": misbehaving,
     "slow": slow,
 }
 
@@ -205,7 +208,7 @@ def main() -> None:
     parser.add_argument("checks", nargs="*", help=f"of {', '.join(CHECKS)}")
     parser.add_argument("--connects", type=int, default=200_000)
     parser.add_argument("--idle", type=int, default=10_000)
-    parser.add_argument("--rude", type=int, default=300)
+    parser.add_argument("--misbehaving", type=int, default=300)
     parser.add_argument("--slow", type=int, default=20)
     options = vars(parser.parse_args())
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -32,7 +32,7 @@ from zkservice.testing import EmbeddedZooKeeper
 EVENTS: Final = 5
 REQUESTS: Final = 20
 
-PLACE: Final = "/benchmark-recipes"
+PATH: Final = "/benchmark-recipes"
 
 #: Prints its figures; whether its claim holds.
 Section = Callable[[Any, str, argparse.Namespace], Awaitable[bool]]
@@ -45,26 +45,26 @@ async def queue(reactor: Any, hosts: str, options: argparse.Namespace) -> bool:
     """Items for many consumers that wait."""
     print(f"{options.consumers} consumers of one queue, for each of {options.puts} items")
     print(f"{'':<14}   events   requests   ms")
-    good = [await _feed(reactor, hosts, options, kind) for kind in (Queue, ReliableQueue)]
+    good = [await _measure_puts(reactor, hosts, options, kind) for kind in (Queue, ReliableQueue)]
     return all(good)
 
 
-async def _feed(reactor: Any, hosts: str, options: argparse.Namespace, kind: Any) -> bool:
+async def _measure_puts(reactor: Any, hosts: str, options: argparse.Namespace, kind: Any) -> bool:
     """Put items in, each when all is quiet, and count what that causes."""
-    path = f"{PLACE}/{kind.__name__}"
+    path = f"{PATH}/{kind.__name__}"
     clients = [ZooKeeperClient(hosts, 30.0) for _ in range(options.consumers + 1)]
     await gatherResults([client.connect(10.0) for client in clients])
     producer, *consumers = clients
     taken: list[Deferred[None]] = [Deferred() for _ in range(options.puts)]
     waiting = iter(taken)
     consuming = [Deferred.fromCoroutine(_consume(kind(one, path), waiting)) for one in consumers]
-    await _settle(reactor, clients)
+    await _wait_until_quiet(reactor, clients)
     began, before, pauses = time.perf_counter(), _counts(clients), 0.0
     for done in taken:
         await kind(producer, path).put(b"item")
         await done
         paused = time.perf_counter()
-        await _settle(reactor, clients)
+        await _wait_until_quiet(reactor, clients)
         pauses += time.perf_counter() - paused
     seconds = time.perf_counter() - began - pauses
     after = _counts(clients)
@@ -80,7 +80,7 @@ async def _feed(reactor: Any, hosts: str, options: argparse.Namespace, kind: Any
 
 
 async def _consume(items: Any, waiting: Any) -> None:
-    """Take items out for ever; each fires the next of those who wait for them."""
+    """Take items out for ever; fire the next Deferred of ``waiting`` for each."""
     while True:
         item = await items.get()
         if not isinstance(item, bytes):
@@ -88,7 +88,7 @@ async def _consume(items: Any, waiting: Any) -> None:
         next(waiting).callback(None)
 
 
-async def _settle(reactor: Any, clients: list[ZooKeeperClient]) -> None:
+async def _wait_until_quiet(reactor: Any, clients: list[ZooKeeperClient]) -> None:
     """Wait until nothing more is sent."""
     last = None
     while (now := _counts(clients)) != last:

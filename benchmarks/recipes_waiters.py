@@ -6,8 +6,8 @@ Claim: with 1,000 waiters a handover takes less than twice the processor time th
     python -m benchmarks.recipes_waiters [--hosts H:P] [--rounds 3]
 
 It starts an Apache ZooKeeper of its own.  Each contender is a process of its own, and they take
-turns.  ours: one `Lock` object; each: as many `Lock` objects; kazoo: a thread and a ``Lock`` each,
-since its locks block.
+turns.  ours: one `Lock` object for all waiters; many: a `Lock` object for each; kazoo: a thread and
+a ``Lock`` for each, since its locks block.
 
 settle:    processor time until all are queued, each behind the one before it
 handover:  from then on each holder releases at once; the mean processor time and time
@@ -36,12 +36,12 @@ from zkservice.recipes import Lease, Lock
 
 Figures = dict[str, float]
 
-#: Seconds for which a process does next to nothing when all of it stand in line.
+#: Seconds for which a process must be nearly idle to be considered quiet.
 QUIET = 0.25
 
 
 class Meter:
-    """Tells when a process has come to rest, and what it has used until then."""
+    """Measures when a process is quiet, and the processor time that it has used until then."""
 
     def __init__(self) -> None:
         self._began = self._last = time.process_time()
@@ -95,7 +95,7 @@ def ours(hosts: str, count: int, *, shared: bool = True) -> Figures:
     return figures
 
 
-def each(hosts: str, count: int) -> Figures:
+def many(hosts: str, count: int) -> Figures:
     """Our client, and as many lock objects."""
     return ours(hosts, count, shared=False)
 
@@ -130,7 +130,7 @@ def kazoo(hosts: str, count: int) -> Figures:
     return figures
 
 
-CONTENDERS: dict[str, Callable[[str, int], Figures]] = {"ours": ours, "each": each, "kazoo": kazoo}
+CONTENDERS: dict[str, Callable[[str, int], Figures]] = {"ours": ours, "many": many, "kazoo": kazoo}
 COUNTS = (100, 1000)
 
 
@@ -143,7 +143,7 @@ def in_a_process(contender: str, hosts: str, count: int) -> Figures:
 
 
 def compare(hosts: str, rounds: int) -> bool:
-    """Let them take turns, and print the table; answers whether the claim holds."""
+    """Let them take turns, and print the table; return whether the claim holds."""
     found: dict[tuple[str, int], list[Figures]] = {}
     for _ in range(rounds):
         for name in CONTENDERS:
@@ -157,14 +157,14 @@ def compare(hosts: str, rounds: int) -> bool:
                 medians[name, count, what] = median(one[what] for one in found[name, count])
             cells = "".join(f"{medians[name, count, what]:10.2f}" for name in CONTENDERS)
             print(f"{what:16}{count:8}{cells}")
-    few, many = COUNTS
-    flat = medians["ours", many, "handover"] < 2 * medians["ours", few, "handover"]
-    return flat and medians["ours", many, "settle"] < many
+    few_waiters, many_waiters = COUNTS
+    flat = medians["ours", many_waiters, "handover"] < 2 * medians["ours", few_waiters, "handover"]
+    return flat and medians["ours", many_waiters, "settle"] < many_waiters
 
 
 def main() -> int:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Measure many who wait for one lock.")
+    parser = argparse.ArgumentParser(description="Measure many waiters for one lock.")
     parser.add_argument("--hosts", help="a server; default: one is started")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--contender", help=argparse.SUPPRESS)

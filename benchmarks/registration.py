@@ -143,7 +143,7 @@ def measure_cut_off(watcher: Watcher, one: Contender, proxy: Proxy) -> None:
 
 
 def show(all_of_them: list[Contender]) -> bool:
-    """Print the table; answers whether the claim holds."""
+    """Print the table; return whether the claim holds."""
     print(f"{'milliseconds':14}" + "".join(f"{one.name:>20}" for one in all_of_them) + "   ratio")
     good = True
     for row in ROWS:

@@ -23,7 +23,7 @@ over = threading.Event()
 
 
 def listen(state: str) -> None:
-    """Hear of the connection; no call to ZooKeeper may be made in here."""
+    """Follow the state of the connection; no call to ZooKeeper may be made in here."""
     if state == KazooState.LOST:
         lost.set()
     elif state == KazooState.CONNECTED and lost.is_set():

@@ -2,10 +2,10 @@
 
     python -m benchmarks.reloads [--requests 100000] [--reloads 10] [--processes 2]
 
-A real ``twistd zkserve`` with worker processes gets SIGHUP while clients of four habits ask: kept
-connections, pipelined requests, uploads in chunks, and streams.  A request is lost if it was sent
-on a connection that the server had not announced to close, and was not answered whole.  Claim: no
-request is lost.
+A real ``twistd zkserve`` with worker processes gets SIGHUP while four kinds of clients send
+requests: over kept connections, pipelined, uploads in chunks, and streams.  A request is lost if it
+was sent on a connection that the server had not announced to close, and got no complete response.
+Claim: no request is lost.
 """
 
 from __future__ import annotations
@@ -95,11 +95,11 @@ UPLOAD = (
     + (b"%x\r\n%s\r\n" % (8000, b"x" * 8000)) * 4
     + b"0\r\n\r\n"
 )
-HABITS = {"kept": [GET], "pipelined": [GET] * 5, "upload": [UPLOAD], "stream": [STREAM]}
+KINDS = {"kept": [GET], "pipelined": [GET] * 5, "upload": [UPLOAD], "stream": [STREAM]}
 
 
 class Load:
-    """Clients of all habits, until enough requests were answered."""
+    """Clients of all kinds, until there were enough responses."""
 
     def __init__(self, port: int, requests: int, clients: int) -> None:
         self.answered: Counter[str] = Counter()
@@ -107,8 +107,8 @@ class Load:
         self._port = port
         self._requests = requests
         self._threads = [
-            threading.Thread(target=self._client, args=(habit,), daemon=True)
-            for habit in list(HABITS) * clients
+            threading.Thread(target=self._client, args=(kind,), daemon=True)
+            for kind in list(KINDS) * clients
         ]
 
     def start(self) -> None:
@@ -126,13 +126,13 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _client(self, habit: str) -> None:
+    def _client(self, kind: str) -> None:
         connection = Connection(self._port)
         while self.total < self._requests:
             try:
-                self.answered[habit] += connection.ask(HABITS[habit])
+                self.answered[kind] += connection.ask(KINDS[kind])
             except (OSError, ValueError) as error:
-                self.lost.append(f"{habit}: {error!r}")
+                self.lost.append(f"{kind}: {error!r}")
                 connection = Connection(self._port)
 
 
@@ -191,7 +191,7 @@ def main() -> None:
             process.wait(60)
         text = log.read_text(errors="replace")
         withdrawn = text.partition("Main loop terminated")[0].count("suspended")
-    each = ", ".join(f"{count:,} {habit}" for habit, count in sorted(load.answered.items()))
+    each = ", ".join(f"{count:,} {kind}" for kind, count in sorted(load.answered.items()))
     print(f"{load.total:,} requests in {seconds:.0f} s ({each})")
     print(
         f"{options.reloads} reloads, {len(load.lost)} requests lost, {withdrawn} times deregistered"

@@ -30,9 +30,9 @@ from zkservice.client import ZooKeeperClient
 from zkservice.tree import TreeNode, decode, encode, format_tree, parse_tree
 from zkservice.treesync import delete_tree, import_tree, read_named_tree, read_tree
 
-PLACE = "/benchmark-tree"
+PATH = "/benchmark-tree"
 
-#: What a contender answers: its name for a phase, seconds.
+#: The result of a contender: seconds by the name of the phase.
 Figures = dict[str, Any]
 
 
@@ -69,23 +69,23 @@ def ours(hosts: str, text: str) -> Figures:
 
     async def run() -> None:
         client = await ZooKeeperClient(hosts, 30.0).connect(timeout=10)
-        await client.ensure_path(PLACE)
+        await client.ensure_path(PATH)
         began = time.perf_counter()
-        await import_tree(client, text, PLACE)
+        await import_tree(client, text, PATH)
         figures["first import"] = time.perf_counter() - began
-        before = await read_tree(client, PLACE)
+        before = await read_tree(client, PATH)
         began = time.perf_counter()
-        report = await import_tree(client, text, PLACE)
+        report = await import_tree(client, text, PATH)
         figures["import again"] = time.perf_counter() - began
         # versions and all: nothing was written
-        figures["writes"] = len(report.plan.writes) + (before != await read_tree(client, PLACE))
+        figures["writes"] = len(report.plan.writes) + (before != await read_tree(client, PATH))
         del before, report
         began = time.perf_counter()
-        exported = format_tree(await read_named_tree(client, PLACE))
+        exported = format_tree(await read_named_tree(client, PATH))
         figures["export"] = time.perf_counter() - began
         figures["nodes"] = exported.count("/10.0.") + 2 * exported.count("/service-")
         began = time.perf_counter()
-        await delete_tree(client, PLACE)
+        await delete_tree(client, PATH)
         figures["delete"] = time.perf_counter() - began
         await client.close()
 
@@ -129,16 +129,16 @@ def kazoo(hosts: str, text: str) -> Figures:
         return node
 
     figures: Figures = {}
-    client.ensure_path(PLACE)
+    client.ensure_path(PATH)
     for phase in ("first import", "import again"):
         began = time.perf_counter()
-        load(PLACE, parse_tree(text), True)
+        load(PATH, parse_tree(text), True)
         figures[phase] = time.perf_counter() - began
     began = time.perf_counter()
-    format_tree(dump(PLACE))
+    format_tree(dump(PATH))
     figures["export"] = time.perf_counter() - began
     began = time.perf_counter()
-    client.delete(PLACE, recursive=True)
+    client.delete(PATH, recursive=True)
     figures["delete"] = time.perf_counter() - began
     client.stop()
     client.close()
@@ -153,7 +153,7 @@ PHASES = {"first import": 8.0, "import again": 10.0, "export": 10.0, "delete": N
 
 
 def in_a_process(name: str, hosts: str, nodes: int) -> Figures:
-    """What a contender answers in a process of its own."""
+    """Run a contender in a process of its own; return its figures."""
     words = ["--contender", name, "--hosts", hosts, "--nodes", str(nodes)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.tree", *words],

@@ -1,4 +1,4 @@
-"""Hold the same conversation with two servers and compare what they say."""
+"""Send the same requests to two servers, and compare their replies and events."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class SocketLine:
         return found
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
 
-class Said(NamedTuple):
-    """One thing that a server said, fit to be compared with another server's."""
+class ServerMessage(NamedTuple):
+    """A message of a server, in a form that can be compared with that of another server."""
 
     kind: str
     xid: int
@@ -72,8 +72,8 @@ class Said(NamedTuple):
     body: Any
 
 
-class Party:
-    """One client in a conversation with one server."""
+class RecordedClient:
+    """One client of one server."""
 
     def __init__(self, line: Line, number: int) -> None:
         self._line = line
@@ -105,36 +105,36 @@ class Server:
 
     def __init__(self, lines: Sequence[Line], *, event_zxids: bool = False) -> None:
         self._event_zxids = event_zxids
-        self._parties = [Party(line, number) for number, line in enumerate(lines)]
-        self._owners = {party.session_id: party.number for party in self._parties}
+        self._clients = [RecordedClient(line, number) for number, line in enumerate(lines)]
+        self._owners = {client.session_id: client.number for client in self._clients}
         # Transactions are counted from here.
-        self._base = next(zxid for _, zxid, _, _ in self._parties[0].ask(Ping()))
+        self._base = next(zxid for _, zxid, _, _ in self._clients[0].ask(Ping()))
 
-    def hear(self, number: int, record: Any) -> list[list[Said]]:
-        """One client asks; answers what each client is told by then."""
-        told: list[list[Said]] = []
-        speaker = self._parties[number]
-        first = [self._said(record, *what) for what in speaker.ask(record)]
-        for party in self._parties:
-            if party is speaker:
-                told.append(first)
+    def exchange(self, number: int, record: Any) -> list[list[ServerMessage]]:
+        """Send a request of one client; return what each client has received by its reply."""
+        received: list[list[ServerMessage]] = []
+        sender = self._clients[number]
+        first = [self._comparable(record, *what) for what in sender.ask(record)]
+        for client in self._clients:
+            if client is sender:
+                received.append(first)
             else:  # the ping shows that nothing more is on its way
-                told.append([self._said(Ping(), *what) for what in party.ask(Ping())])
+                received.append([self._comparable(Ping(), *what) for what in client.ask(Ping())])
 
-        return told
+        return received
 
-    def _said(self, record: Any, xid: int, zxid: int, err: int, body: bytes) -> Said:
+    def _comparable(self, record: Any, xid: int, zxid: int, err: int, body: bytes) -> ServerMessage:
         if xid == Xid.NOTIFICATION:
             number = 0
             if self._event_zxids:  # -1 from servers before 3.9
                 number = self._zxid(zxid) if zxid > 0 else zxid
-            return Said("event", xid, number, err, decode(WatcherEvent, body))
+            return ServerMessage("event", xid, number, err, decode(WatcherEvent, body))
         zxid = zxid - self._base if zxid else 0
         if err:
-            return Said("error", xid, zxid, err, body)
+            return ServerMessage("error", xid, zxid, err, body)
         if isinstance(record, Multi):
-            return Said("reply", xid, zxid, err, self._plain(multi.decode_results(body)))
-        return Said("reply", xid, zxid, err, self._plain(decode(record.reply, body)))
+            return ServerMessage("reply", xid, zxid, err, self._plain(multi.decode_results(body)))
+        return ServerMessage("reply", xid, zxid, err, self._plain(decode(record.reply, body)))
 
     def _plain(self, value: Any) -> Any:
         """The value without what differs from run to run."""

@@ -1,4 +1,4 @@
-"""A client of few words for tests of the server: frames in, frames out, no socket."""
+"""A minimal client for tests of the server: frames in, frames out, no socket."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class ReadOnlyTests(SynchronousTestCase):
         one.send(framed(encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))))
         return one.read() == b"" and not one.connected
 
-    def test_everybody_has_to_come_again(self) -> None:
+    def test_all_clients_have_to_reconnect(self) -> None:
         """The change ends all connections, both ways, and no session."""
         self.assertFalse(self.before.connected)
         reader = connected_client(self.server, read_only=True)
@@ -269,7 +269,7 @@ class LimitTests(SynchronousTestCase):
         self.assertFalse(one.connected)
         self.assertLess(len(one.read()), 16 * 1000 + 200 * 50)
 
-    def test_much_is_asked(self) -> None:
+    def test_many_requests_of_a_client_that_does_not_read(self) -> None:
         """Megabytes of answers are not made before the client takes them; none is lost."""
         server, _ = started()
         one = connected_client(server)
@@ -299,7 +299,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual([reply.xid for reply in replies], list(range(2, 302)))
         self.assertEqual((portions > 20, transport.producerState), (True, "producing"))
 
-    def test_much_is_asked_of_a_fast_client(self) -> None:
+    def test_many_requests_of_a_client_that_reads(self) -> None:
         """A transport that takes everything is given everything."""
         server, _ = started()
         one = connected_client(server)

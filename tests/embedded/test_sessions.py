@@ -197,7 +197,7 @@ class ExpiryTests(SynchronousTestCase):
         self.other.call(ExistsRequest("/ephemeral", True))
 
     def test_after_the_timeout(self) -> None:
-        """Not before the time-out and not later than a tick after it; no farewell."""
+        """Not before the time-out and not later than a tick after it; nothing is sent."""
         self.one.read()
         self.clock.pump([0.25] * 8)
         self.assertTrue(self.one.connected)

@@ -235,7 +235,7 @@ class OrderTests(StoreTestCase):
         self.assertEqual(statements.count("COMMIT"), 1)
         self.assertEqual(len(one.frames()), 5)
 
-    def test_much_is_asked(self) -> None:
+    def test_replies_that_wait_for_the_disk_are_bounded(self) -> None:
         """Answers that wait for the disk are not piled up either, and none is lost."""
         one, _ = self.client()
         one.call(CreateRequest("/big", bytes(200_000), OPEN, 0))

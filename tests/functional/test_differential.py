@@ -49,8 +49,8 @@ class Comparison(SynchronousTestCase):
 
     def say(self, party: int, request: Any) -> None:
         """Say it to both and compare all that anybody hears."""
-        ours = self.ours.hear(party, request)
-        theirs = self.real.hear(party, request)
+        ours = self.ours.exchange(party, request)
+        theirs = self.real.exchange(party, request)
         for number, (mine, real) in enumerate(zip(ours, theirs, strict=True)):
             if mine != real:
                 self.fail(
@@ -133,7 +133,7 @@ class QuotaComparisonTests(SynchronousTestCase):
                 SetDataRequest("/a/e", b"1", -1),
             ]:
                 for one in (request, GetDataRequest(STATS, False)):
-                    theirs, ours = (server.hear(0, one) for server in both)
+                    theirs, ours = (server.exchange(0, one) for server in both)
                     self.assertEqual(ours, theirs, one)
 
 

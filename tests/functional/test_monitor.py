@@ -137,5 +137,5 @@ class DeadlockedServiceTests(SynchronousTestCase):
         wait_for("both serve", lambda: self.ask("workers").count("serving") == 2)
         self.request("/hold")
         wait_for("it is stuck", lambda: "hold_the_reactor" in self.ask("threads"))
-        wait_for("it goes on", lambda: "stuck: no answer" not in self.ask("threads"))
+        wait_for("it goes on", lambda: "stuck: no reply" not in self.ask("threads"))
         self.assertEqual(self.ask("workers").count("serving"), 2)

@@ -117,8 +117,8 @@ class ChunkedTests(SynchronousTestCase):
             with self.subTest(flood[:20]):
                 self.assertEqual(both_ways(HEAD + flood), [400])
 
-    def test_small_chunks_are_honest(self) -> None:
-        """A client that sends one byte a chunk is slow, not evil."""
+    def test_small_chunks_are_accepted(self) -> None:
+        """A body of ten thousand chunks of one byte is accepted."""
         seen = both_ways(HEAD + b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n")
         self.assertEqual(seen, [("POST", b"/", b"a" * 10_000)])
 
@@ -248,7 +248,7 @@ class StoreTests(SynchronousTestCase):
         store.discard()
         self.assertEqual(storage.on_disk, 0)
 
-    def test_no_temporary_directory(self) -> None:
+    def test_a_missing_temporary_directory_is_a_507(self) -> None:
         """A file that cannot even be made is a 507 as well."""
 
         def fail() -> FileIO:
@@ -272,7 +272,7 @@ class StoreTests(SynchronousTestCase):
         self.storage.check(10)
         BodyStore(self.storage).append(b"ghijk")
 
-    def test_a_body_that_never_fits(self) -> None:
+    def test_a_body_that_never_fits_is_a_413(self) -> None:
         """A body over the whole bound is refused with 413: to come again would not help it."""
         store = self.store(4, disk=10)
         self.assertEqual(

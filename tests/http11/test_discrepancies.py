@@ -1,7 +1,7 @@
-"""Requests that proxies and servers are known to read differently, and what is made of them here.
+"""Requests that proxies and servers are known to parse differently.
 
-Whoever stands before us may have taken the same bytes for something else; so each is read as
-the specification has it, or refused.
+A proxy in front of this server may have parsed the same bytes as something else.  So each request
+is parsed exactly as the specification says, or refused.
 """
 
 from __future__ import annotations
@@ -89,13 +89,13 @@ class FramingTests(SynchronousTestCase):
         ):
             self.refused(POST + b"Transfer-Encoding: " + value + b"\r\n\r\n0\r\n\r\n")
 
-    def test_the_one_coding(self) -> None:
-        """In whatever case, with blanks before it, it is the one."""
+    def test_chunked_is_accepted_in_any_case(self) -> None:
+        """``chunked`` is accepted in any case, and with blanks before it."""
         for field in (b"TrAnSFer-EnCODinG: cHuNkeD", b"Transfer-Encoding:\t chunked"):
             seen = both_ways(POST + field + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + GET)
             self.assertEqual([each[2] for each in seen if isinstance(each, tuple)], [b"abc", b""])
 
-    def test_names_that_look_like_it(self) -> None:
+    def test_names_that_look_like_the_coding_are_refused(self) -> None:
         """What others may take for the coding is refused as a name, or is another field."""
         for name in (
             *("Tran\u017ffer-Encoding".encode(), "Transfer-Encod\u0131ng".encode()),
@@ -120,7 +120,7 @@ class FramingTests(SynchronousTestCase):
             self.assertEqual(both_ways(head + GET), [(method.decode(), b"/", GET)])
 
     def test_only_one_expectation_is_accepted(self) -> None:
-        """There is one, once."""
+        """``100-continue`` is accepted, once."""
         for value, status in (
             *(
                 (b"100-continue, 100-continue", 417),
@@ -220,8 +220,8 @@ class LineTests(SynchronousTestCase):
         ):
             self.assertIn(both_ways(data), ([400], [501]), data)
 
-    def test_the_beginning_of_a_good_request_is_waited_with(self) -> None:
-        """The beginning of a good request is waited with, wherever it ends."""
+    def test_an_incomplete_request_is_not_refused(self) -> None:
+        """The beginning of a good request is kept, wherever it ends."""
         data = b"POST /p?q HTTP/1.1\r\nHost: a:1\r\nContent-Length: 3\r\nX: \xe9\r\n\r\nabc"
         subject = parser()
         for at in range(len(data) - 1):
@@ -232,7 +232,7 @@ class LineTests(SynchronousTestCase):
 
 
 class HostTests(SynchronousTestCase):
-    """Whom a request is for."""
+    """The host of a request."""
 
     def test_valid_hosts_are_accepted(self) -> None:
         """Names, addresses and ports that exist, and the empty one."""
@@ -275,7 +275,7 @@ class HostTests(SynchronousTestCase):
         ):
             self.assertEqual(both_ways(get(host=host) + GET), [400], host)
 
-    def test_the_target_says_it(self) -> None:
+    def test_the_host_of_a_target_counts(self) -> None:
         """A target's host is held to the same, and counts instead of the field's."""
         for host in (b"b", b"b:8080", b"[::1]:80"):
             for target in (
@@ -299,7 +299,7 @@ class HostTests(SynchronousTestCase):
             expected = [("GET", b"//", b"")] if target == b"//" else [400]
             self.assertEqual(both_ways(get(target)), expected, target)
 
-    def test_everything_there_is(self) -> None:
+    def test_an_asterisk_is_only_a_target_of_options(self) -> None:
         """``*`` is a target of OPTIONS alone, and alone."""
         for line in (b"OPTIONS *?q", b"OPTIONS **", b"OPTIONS /*#", b"NOTIFY *", b"M-SEARCH *"):
             self.assertEqual(both_ways(line + b" HTTP/1.1\r\nHost: a\r\n\r\n"), [400], line)

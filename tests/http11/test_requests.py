@@ -138,7 +138,7 @@ class AcceptedTests(SynchronousTestCase):
         self.assertFalse(request.keep_alive)
 
     def test_fields_that_would_be_mistaken_are_dropped(self) -> None:
-        """``X_Forwarded_For`` is not ``X-Forwarded-For``; ``Proxy`` is no setting of ours."""
+        """``X_Forwarded_For`` is not ``X-Forwarded-For``; ``Proxy`` must not set HTTP_PROXY."""
         request = one(
             head(b"GET / HTTP/1.1", b"X_Forwarded_For: 6", b"Content_Length: 3", b"Proxy: evil")
         )
@@ -256,7 +256,7 @@ class RefusedTests(SynchronousTestCase):
     }
 
     def test_each_broken_rule_has_its_status(self) -> None:
-        """Each broken rule has its status, whole and byte by byte, and is the last word."""
+        """Each broken rule has its status, whole and byte by byte, and nothing follows."""
         for name, (status, data) in self.CASES.items():
             with self.subTest(name):
                 self.assertEqual(both_ways(data + b"\r\n\r\n" + GET), [status])
@@ -293,8 +293,8 @@ class RefusedTests(SynchronousTestCase):
             both_ways(GET + b"GET / HTTP/3.0\r\n\r\n" + GET), [("GET", b"/", b""), 505]
         )
 
-    def test_says_which_rule(self) -> None:
-        """The refusal's text is for whoever wrote the client."""
+    def test_the_refusal_names_the_rule(self) -> None:
+        """The refusal's text names the rule, for the author of the client."""
         subject = parser()
         subject.feed(head(host=b""))
         error = self.assertRaises(RequestRefusedError, subject.next_request)
@@ -592,12 +592,12 @@ class LimitsTests(SynchronousTestCase):
                 passes,
             )
 
-    def test_none_is_negative(self) -> None:
-        """A limit below zero is a mistake, not a wish."""
+    def test_a_negative_limit_is_refused(self) -> None:
+        """A limit below zero is refused."""
         error = self.assertRaises(ValueError, Limits, head_bytes=-1)
         self.assertIn("head_bytes", str(error))
 
-    def test_none_shuts_everybody_out(self) -> None:
+    def test_a_limit_that_no_request_can_meet_is_refused(self) -> None:
         """A limit of zero that no client could meet is invalid; other limits may be zero."""
         error = self.assertRaises(ValueError, Limits, write_stall=0)
         self.assertIn("write_stall", str(error))
@@ -649,10 +649,10 @@ class StateTests(SynchronousTestCase):
         subject.feed(waiting)
         self.assertIsNone(subject.next_request())
         self.assertEqual([subject.take_continue(), subject.take_continue()], [True, False])
-        hasty = parser()
-        hasty.feed(waiting + b"a")
-        self.assertIsNone(hasty.next_request())
-        self.assertFalse(hasty.take_continue())
+        eager = parser()
+        eager.feed(waiting + b"a")
+        self.assertIsNone(eager.next_request())
+        self.assertFalse(eager.take_continue())
 
     def test_nothing_to_continue(self) -> None:
         """Without a body there is nothing to wait for; HTTP/1.0 has no expectations."""

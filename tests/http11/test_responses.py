@@ -61,7 +61,7 @@ class HeadWriterTests(SynchronousTestCase):
             dates.append(parsedate_to_datetime(lines(self.head())[2][6:].decode()).second)
         self.assertEqual(dates, [0, 0, 1])
 
-    def test_the_application_knows_better(self) -> None:
+    def test_fields_of_the_application_take_precedence(self) -> None:
         """Server and Date of the application are kept, alone."""
         head = self.head(headers=[("Server", "mine"), ("date", "today")])
         self.assertEqual(lines(head)[1:3], [b"Server: mine", b"date: today"])
@@ -130,7 +130,7 @@ class HeadWriterTests(SynchronousTestCase):
                 self.assertRaises(BadResponseError, self.writer.check, status, [])
 
     def test_headers_that_split_the_response_are_refused(self) -> None:
-        """Nothing that would split the response or speak for the connection gets out."""
+        """Fields that would split the response, or belong to the connection, are refused."""
         for header in (
             ("X", "a\r\nSet-Cookie: b"),
             ("X", "a\nb"),

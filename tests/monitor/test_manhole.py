@@ -346,7 +346,7 @@ class SSHTests(SynchronousTestCase):
         self.assertTrue(second.publicKeys[b"ssh-ed25519"].isPublic())
 
     def test_without_a_valid_key_it_does_not_start(self) -> None:
-        """Without a key nobody could log in, and a bad key is refused at once."""
+        """A manhole without a key, or with a bad one, is refused at once."""
         for lines in ([], [b"", b" \n"]):
             with self.assertRaisesRegex(ValueError, "at least one authorized key"):
                 ssh_manhole({}, authorized_keys=lines, user="admin", host_key=self.path)

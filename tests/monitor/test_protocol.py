@@ -313,7 +313,7 @@ class MoreLinesTests(MonitorTestCase):
 class PluginTests(MonitorTestCase):
     """Commands that come and go."""
 
-    def test_asked_for_each_connection(self) -> None:
+    def test_plugins_are_called_for_each_connection(self) -> None:
         """A plugin that is registered later is there for later connections."""
         plugins: dict[str, Command] = {}
         factory = MonitorFactory({"echo": echo}, clock=self.clock, plugins=lambda: plugins)
@@ -418,7 +418,7 @@ class InteractiveTests(MonitorTestCase):
         self.assertEqual(self.user.heard(), "three\n> four\n> ")
 
     def test_nothing_is_read_while_a_command_runs(self) -> None:
-        """While a command runs nothing is read: whoever sends without end has to wait."""
+        """While a command runs nothing is read: a client that sends without end has to wait."""
         self.user.say("interactive\nslow\n")
         self.assertEqual(self.user.transport.producerState, "paused")
         self.slow[0].callback("")
@@ -455,7 +455,7 @@ class LimitTests(MonitorTestCase):
         self.assertEqual(len(self.user.heard()), MAX_LINE - 5 + 1)
 
     def test_a_silent_connection_times_out(self) -> None:
-        """A connection that sends no line within five seconds is closed, and told why."""
+        """A connection that sends no line within five seconds is closed, with an error."""
         self.clock.advance(4.9)
         self.assertFalse(self.user.closed)
         self.clock.advance(0.1)

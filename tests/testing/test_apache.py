@@ -53,7 +53,7 @@ class SkipTests(SynchronousTestCase):
         self.patch(os, "environ", {apache.CLASSPATH: ""})
         self.assertNotIn("/opt", apache.classpath())
 
-    def test_the_port_of_a_stopped_server_is_nobody_elses(self) -> None:
+    def test_the_port_of_a_stopped_server_stays_reserved(self) -> None:
         """While the server is down its port is bound, and refuses connections; it can have it."""
         server = ApacheZooKeeper()
         self.addCleanup(server.remove)

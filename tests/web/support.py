@@ -23,7 +23,7 @@ StartResponse = Callable[..., Callable[[bytes], None]]
 
 
 class InlineWorkers:
-    """Stands in for ``Workers``: jobs run in the caller's thread, at once or when told."""
+    """Stands in for ``Workers``: jobs run in the caller's thread, at once or by ``run``."""
 
     threads = 4
 

@@ -93,7 +93,7 @@ class AddressTests(SynchronousTestCase):
         transport.hostAddr = transport.peerAddr = UNIXAddress("/run/app.sock")
         self.assertEqual(status(AdminAccess(), get(), connection_info(transport)), "ok")
 
-    def test_a_proxy_header_names_nobody(self) -> None:
+    def test_a_proxy_header_does_not_give_access(self) -> None:
         """Whoever can connect can write PROXY 127.0.0.1."""
         info = LOCAL._replace(proxied=True)
         self.assertEqual(status(AdminAccess(["0.0.0.0/0"]), get(), info), "403")
@@ -132,12 +132,12 @@ class ProxyTests(SynchronousTestCase):
     )
 
     def test_forwarded_requests_are_refused(self) -> None:
-        """A proxy on this machine connects from loopback, whoever it asks for."""
+        """A proxy on this machine connects from loopback, whatever the client's address is."""
         for field in self.FIELDS:
             with self.subTest(field):
                 self.assertEqual(status(AdminAccess(), get(field)), "403")
 
-    def test_a_claim_lets_nobody_in(self) -> None:
+    def test_fields_of_a_client_do_not_give_access(self) -> None:
         """What a stranger writes about its address does not count, on no port."""
         info = LOCAL._replace(remote_addr="203.0.113.9")
         for own_port in (False, True):

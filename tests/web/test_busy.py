@@ -50,7 +50,7 @@ class BusyWatchTests(SynchronousTestCase):
         return [formatEvent(each) or "" for each in seen]
 
     def test_once_at_the_begin_and_once_at_the_end(self) -> None:
-        """All threads in long jobs are told once, with the jobs; so is the end of it."""
+        """All threads in long jobs are logged once, with the jobs, and so is the end of it."""
         self.workers.run("GET /a", "GET /b")
         self.workers.queued = 3
         (line,) = self.said(7)

@@ -105,7 +105,7 @@ class LettingInTests(TestCase):
             self.assertNotIsInstance(error, ssl.SSLCertVerificationError)
 
     async def test_an_optional_certificate_may_be_missing(self) -> None:
-        """Without a certificate one may come in; the application hears nothing of him."""
+        """A client without a certificate is accepted; environ has no keys about it."""
         await self.listen(self.strict(optional="yes"))
         self.assertEqual(await deferToThread(self.ask_with, None), {"scheme": "https"})
         told = await deferToThread(self.ask_with, self.clients.issue("jane"))

@@ -400,7 +400,7 @@ class HAProxyTests(FunctionalTests):
     endpoint = "haproxy:tcp:0:interface=127.0.0.1"
 
     async def test_the_application_sees_the_proxied_addresses(self) -> None:
-        """The application sees the addresses that the proxy told."""
+        """The application sees the addresses that the proxy sent."""
         data = b"PROXY TCP4 203.0.113.9 192.0.2.1 4711 80\r\n"
         answer = await self.client(self.exchange, data + CLOSE.replace(b"/ ", b"/peer ", 1))
         self.assertEqual(body_of(answer), b"203.0.113.9 4711")

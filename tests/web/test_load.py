@@ -62,7 +62,7 @@ class ShedTests(SynchronousTestCase):
         self.assertIn(b"Retry-After: 5", answer)
 
     def test_a_connection_too_many_is_refused(self) -> None:
-        """One connection too many is told so, and closed."""
+        """A connection over the limit gets 503, and is closed."""
         end = FrontEnd(hello, Limits(connections=2))
         clients = [end.connect() for _ in range(3)]
         self.assertTrue(clients[2].received().startswith(b"HTTP/1.1 503 "))

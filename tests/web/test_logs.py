@@ -105,8 +105,8 @@ class AccessLogTests(SynchronousTestCase):
             ],
         )
 
-    def test_times_are_told_apart(self) -> None:
-        """Waiting, the application and the client's reading are told apart."""
+    def test_the_three_times_are_logged(self) -> None:
+        """The times of waiting, of the application and of sending are logged separately."""
 
         def slow(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
             end.clock.advance(2)
@@ -324,7 +324,7 @@ class TraceLogTests(SynchronousTestCase):
         )
 
     def test_only_a_declared_length_is_recorded(self) -> None:
-        """A length that the application says is told; that of a chunked request is not."""
+        """A length that the application gives is recorded; that of a chunked request is not."""
 
         def application(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
             start("404 Not Found", [("Content-Length", "2")])

@@ -273,8 +273,8 @@ class WorkersTests(SynchronousTestCase):
         self.assertTrue(thread[0].daemon)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_both_callers_of_stop_are_told(self) -> None:
-        """Both callers are told."""
+    def test_both_deferreds_of_stop_fire(self) -> None:
+        """Each call of stop returns a Deferred that fires."""
         workers = self.workers(1)
         results: list[int] = []
         workers.stop(5).addCallback(results.append)

@@ -61,12 +61,12 @@ class FramerTests(SynchronousTestCase):
         with self.assertRaises(FrameSizeError):
             list(Framer(100).feed(b"\xff\xff\xff\xff"))
 
-    def test_four_letter_word(self) -> None:
+    def test_text_is_refused_as_a_length(self) -> None:
         """Text where a length is due is a huge length: refused."""
         with self.assertRaises(FrameSizeError):
             list(Framer(JUTE_MAXBUFFER).feed(b"ruok\n"))
 
-    def test_good_frames_first(self) -> None:
+    def test_frames_before_a_bad_length_are_delivered(self) -> None:
         """The frames before a bad length are delivered before the refusal."""
         received = []
         with self.assertRaises(FrameSizeError):
@@ -74,15 +74,15 @@ class FramerTests(SynchronousTestCase):
                 received.append(payload)  # a list() would lose them
         self.assertEqual(received, [b"good"])
 
-    def test_refuses_for_good(self) -> None:
+    def test_nothing_is_read_after_a_bad_length(self) -> None:
         """After a bad length nothing is read any more, whatever it looks like."""
         framer = Framer(10)
         for data in (b"\xff\xff\xff\xff", frame(b"fine")):
             with self.assertRaises(FrameSizeError):
                 list(framer.feed(data))
 
-    def test_frames_not_taken_come_later(self) -> None:
-        """Who leaves the frames half-way gets the others later, not a shifted stream."""
+    def test_frames_that_were_not_taken_come_later(self) -> None:
+        """A caller that stops early gets the other frames later, and the stream is not shifted."""
         framer = Framer(10)
         for payload in framer.feed(frame(b"one") + frame(b"two") + frame(b"three")[:5]):
             self.assertEqual(payload, b"one")

@@ -42,7 +42,7 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(ensemble.chroot, chroot, text)
 
     def test_an_error_shows_the_invalid_part(self) -> None:
-        """The error shows the culprit and what a server looks like."""
+        """The error shows the invalid part, and what a server looks like."""
         for text, message in [
             ("", "names no server"),
             ("  ", "names no server"),

@@ -35,14 +35,14 @@ class LengthTests(SynchronousTestCase):
                 decode(GetChildrenResponse, pack(">i", size) + bytes(20))
 
     def test_an_impossible_count_is_refused(self) -> None:
-        """A count of two thousand million strings in a few bytes is a lie."""
+        """A count of two thousand million strings in a few bytes is refused."""
         for size in (2**31 - 1, 21):
             with self.assertRaises(ProtocolError):
                 decode(GetChildrenResponse, pack(">i", size) + bytes(20))
 
 
 class StringTests(SynchronousTestCase):
-    """UTF-8, and Java's way of it."""
+    """UTF-8, and the CESU-8 that Java sends."""
 
     def read(self, raw: bytes) -> str | None:
         """What the bytes of a string read as."""

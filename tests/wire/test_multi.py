@@ -73,7 +73,7 @@ class GoldenTests(SynchronousTestCase):
         self.assertEqual(decode_requests(OpCode.MULTI, self.REQUEST), requests)
 
     def test_failed_transaction_has_an_error_for_each_operation(self) -> None:
-        """A transaction that failed has an error in every slot: 0 before the culprit."""
+        """A transaction that failed has an error in every slot: 0 before the failed operation."""
         results = [ErrorResponse(0), ErrorResponse(-101)]
         self.assertEqual(encode_results([(OpCode.ERROR, one) for one in results]), self.REPLY)
         self.assertEqual(decode_results(self.REPLY), results)

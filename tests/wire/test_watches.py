@@ -30,7 +30,7 @@ CREATED, DELETED, CHANGED, CHILDREN = (
 )
 
 # Which kinds of watches on /a/b an event there fires; ZKWatchManager.materialize.
-HEARD = {
+EXPECTED_KINDS = {
     CREATED: {DATA, EXIST, PERSISTENT, RECURSIVE},
     CHANGED: {DATA, EXIST, PERSISTENT, RECURSIVE},
     DELETED: {DATA, EXIST, CHILD, PERSISTENT, RECURSIVE},
@@ -48,14 +48,14 @@ def full(*paths: str) -> WatchTable[str]:
 
 
 class EventTests(SynchronousTestCase):
-    """Whom an event is for."""
+    """Which watchers get an event."""
 
     def test_each_event_fires_its_kinds(self) -> None:
-        """Each event is heard by its kinds, and the one-shot watches among them are gone."""
-        for event, kinds in HEARD.items():
+        """Each event fires its kinds of watches, and removes the one-shot watches among them."""
+        for event, kinds in EXPECTED_KINDS.items():
             table = full("/a/b", "/x")
-            heard = table.take(event, "/a/b")
-            self.assertEqual(set(heard), {f"{kind.value} /a/b" for kind in kinds})
+            fired = table.take(event, "/a/b")
+            self.assertEqual(set(fired), {f"{kind.value} /a/b" for kind in kinds})
             left = {kind for kind, _ in table.at("/a/b")}
             self.assertEqual(left, set(WatchKind) - (kinds - {PERSISTENT, RECURSIVE}))
             self.assertEqual(len(table.at("/x")), 5)
@@ -65,8 +65,8 @@ class EventTests(SynchronousTestCase):
         table = full("/", "/a", "/a/b", "/ab", "/a/b/c")
         expected = {"recursive /", "recursive /a", "recursive /a/b"}
         for event in (CREATED, CHANGED, DELETED):
-            heard = set(full("/", "/a", "/ab", "/a/b/c").take(event, "/a/b"))
-            self.assertEqual(heard, expected - {"recursive /a/b"})
+            fired = set(full("/", "/a", "/ab", "/a/b/c").take(event, "/a/b"))
+            self.assertEqual(fired, expected - {"recursive /a/b"})
         self.assertEqual(
             {watcher for watcher in table.take(CREATED, "/a/b") if watcher.startswith("rec")},
             expected,
@@ -79,13 +79,13 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(full("/").take(CHILDREN, "/"), ["child /", "persistent /"])
 
     def test_one_shot_watches_fire_once(self) -> None:
-        """One-shot watches hear once, persistent ones again and again."""
+        """One-shot watches fire once, persistent ones for each event."""
         table = full("/a")
         table.take(DELETED, "/a")
         self.assertEqual(table.take(CREATED, "/a"), ["persistent /a", "recursive /a"])
         self.assertEqual(table.take(DELETED, "/a"), ["persistent /a", "recursive /a"])
 
-    def test_a_watcher_hears_of_an_event_once(self) -> None:
+    def test_a_watcher_gets_an_event_once(self) -> None:
         """A watcher that is in several tables gets an event once."""
         table = WatchTable[str]()
         for kind in WatchKind:
@@ -94,7 +94,7 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(table.take(DELETED, "/a"), ["me"])
 
     def test_watchers_of_a_path_keep_their_order(self) -> None:
-        """Watchers of one path hear in the order in which they came."""
+        """Watchers of one path get an event in the order in which they were added."""
         table = WatchTable[str]()
         for name in "cab":
             table.add(DATA, "/a", name)
@@ -109,17 +109,17 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(len(table), 5)
 
     def test_session_events_use_up_no_watch(self) -> None:
-        """An event of the session takes no one-shot watch with it."""
+        """An event of the session removes no one-shot watch."""
         table = full("/a")
         table.take(EventType.NONE, "/a")
         self.assertEqual(len(table), 5)
 
 
 class BookkeepingTests(SynchronousTestCase):
-    """What the table remembers."""
+    """Which watchers the table has."""
 
-    def test_a_discarded_watcher_does_not_hear(self) -> None:
-        """A watcher that is taken back does not hear; the answer says whether it was there."""
+    def test_a_discarded_watcher_gets_no_event(self) -> None:
+        """A discarded watcher gets no event; discard returns whether it was there."""
         table = WatchTable[str]()
         table.add(DATA, "/a", "one")
         table.add(DATA, "/a", "two")
@@ -159,8 +159,8 @@ class DerivationTests(SynchronousTestCase):
     """What a client makes of the one persistent watch that a server has at a path."""
 
     def test_table_of_events(self) -> None:
-        """The table of events says what each kind hears at its own path."""
-        for event, kinds in HEARD.items():
+        """The table of events has the events that each kind gets at its own path."""
+        for event, kinds in EXPECTED_KINDS.items():
             self.assertEqual({kind for kind in WatchKind if event in EVENTS[kind]}, kinds)
 
     def test_the_strongest_watch_is_asked_for(self) -> None:
@@ -178,7 +178,7 @@ class DerivationTests(SynchronousTestCase):
         self.assertFalse(any(covers(None, kind) for kind in WatchKind))
 
     def test_list_derived_from_children(self) -> None:
-        """Beside a recursive watch, a child's coming or going tells the plain one of the list."""
+        """Beside a recursive watch, a created or deleted child fires the plain one."""
         table = ClientWatchTable[str]()
         table.add(PERSISTENT, "/a", "plain")
         table.add(RECURSIVE, "/a", "recursive")
@@ -202,7 +202,7 @@ class DerivationTests(SynchronousTestCase):
             self.assertNotIn((CHILDREN, "/", "plain"), table.deliveries(CREATED, path))
 
     def test_list_without_a_recursive_watch(self) -> None:
-        """A plain watch by itself hears what the server says of the list, and no more."""
+        """A plain watch by itself gets the server's events about the list, and no derived ones."""
         table = ClientWatchTable[str]()
         table.add(PERSISTENT, "/a", "plain")
         table.add(RECURSIVE, "/", "above")
@@ -210,7 +210,7 @@ class DerivationTests(SynchronousTestCase):
         self.assertEqual(table.deliveries(CHILDREN, "/a"), [(CHILDREN, "/a", "plain")])
 
     def test_one_shot_child_watch(self) -> None:
-        """A child watch beside a recursive one waits for the server's own word."""
+        """A child watch beside a recursive one waits for the server's own event."""
         table = ClientWatchTable[str]()
         table.add(CHILD, "/a", "child")
         table.add(RECURSIVE, "/a", "recursive")
@@ -239,7 +239,7 @@ class ChunkTests(SynchronousTestCase):
         self.assertEqual(list(ClientWatchTable[str]().chunks()), [])
 
     def test_several_at_one_path(self) -> None:
-        """The recursive watch comes last but for the child watch, which does not harm it."""
+        """The recursive watch comes last, except for the child watch, which does not replace it."""
         table = ClientWatchTable[str]()
         for kind in (CHILD, PERSISTENT, RECURSIVE, DATA):
             table.add(kind, "/a", "me")

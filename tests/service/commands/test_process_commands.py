@@ -36,7 +36,7 @@ THREAD = {
 }
 REACTOR = {**THREAD, "name": "MainThread", "here": True}
 IDLE = {**THREAD, "name": "application-1", "idle": True}
-STUCK = ProcessReport("worker 2", 12, error="no answer for 1.0 s", stuck=True)
+STUCK = ProcessReport("worker 2", 12, error="no reply for 1.0 s", stuck=True)
 
 
 class FakeFront:
@@ -121,10 +121,10 @@ class ProcessCommandsTests(SynchronousTestCase):
         self.assertEqual(
             self.say("requests", well, STUCK),
             "worker 1 (11):\nno request is in service\n\n"
-            "worker 2 (12) is stuck: no answer for 1.0 s",
+            "worker 2 (12) is stuck: no reply for 1.0 s",
         )
         told = json.loads(self.say("requests --json", well, STUCK))
-        self.assertEqual((told[1]["pid"], told[1]["error"]), (12, "no answer for 1.0 s"))
+        self.assertEqual((told[1]["pid"], told[1]["error"]), (12, "no reply for 1.0 s"))
         self.assertEqual(self.say("requests"), "no process is serving")
 
     def test_stacks_of_a_stuck_process(self) -> None:
@@ -132,7 +132,7 @@ class ProcessCommandsTests(SynchronousTestCase):
         stuck = replace(STUCK, stack="Thread 0x1:\n  File a, line 3 in f")
         self.assertEqual(
             self.say("threads", stuck),
-            "worker 2 (12) is stuck: no answer for 1.0 s\nThread 0x1:\n  File a, line 3 in f",
+            "worker 2 (12) is stuck: no reply for 1.0 s\nThread 0x1:\n  File a, line 3 in f",
         )
         (told,) = json.loads(self.say("threads --json", stuck))
         self.assertEqual(told["stack"], stuck.stack)
@@ -159,7 +159,7 @@ class ProcessCommandsTests(SynchronousTestCase):
             [
                 "worker 1;application-0;f (a.py:1) 3",
                 "worker 1;MainThread;idle 2",
-                "worker 2;(no answer for 1.0 s) 1",
+                "worker 2;(no reply for 1.0 s) 1",
             ],
         )
         self.assertEqual(self.front.asked, [("profile", 0.5)])
@@ -196,7 +196,7 @@ class ProcessCommandsTests(SynchronousTestCase):
         self.assertEqual(logging.getLogger("tests.level").level, logging.DEBUG)
         text = self.say("loglevel tests.level", told[0], STUCK)
         self.assertEqual(
-            text, "worker 1 (1):\ntests.level: DEBUG\n\nworker 2 (12) is stuck: no answer for 1.0 s"
+            text, "worker 1 (1):\ntests.level: DEBUG\n\nworker 2 (12) is stuck: no reply for 1.0 s"
         )
         self.assertEqual(self.say("loglevel"), "error: write loglevel NAME [LEVEL]")
 
