@@ -52,7 +52,7 @@ class WorkerSideTests(SynchronousTestCase):
         self.side = WorkerSide(self.clock, make, self.codes.append)
         self.transport = StringTransport()
         self.side._channel.makeConnection(self.transport)
-        self.side._served = self.served
+        self.side._application = self.served
         self.side._beats.start(1.0)
 
     def told(self) -> list[Message]:

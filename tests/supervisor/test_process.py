@@ -23,7 +23,7 @@ from zkservice.supervisor.process import (
     WorkerEvents,
     WorkerPhase,
     WorkerProcess,
-    _Process,
+    _WorkerProtocol,
 )
 
 
@@ -158,14 +158,14 @@ class WorkerProcessTests(SynchronousTestCase):
 
     def test_a_flood_of_stacks_is_cut_off(self) -> None:
         """The pipe is closed when there is enough."""
-        protocol: _Process = self.reactor.protocol
+        protocol: _WorkerProtocol = self.reactor.protocol
         for _ in range(10):
             protocol.childDataReceived(STACKS, b"x" * 65536)
         self.assertIn(STACKS, self.reactor.closed)
 
     def test_an_operator_sees_the_stacks_of_a_stuck_worker(self) -> None:
         """It is not killed; two that ask share the output, and nothing is left for the log."""
-        protocol: _Process = self.reactor.protocol
+        protocol: _WorkerProtocol = self.reactor.protocol
         self.reactor.pid = os.getpid()
         self.patch_handler()
         protocol.childDataReceived(STACKS, b"too late for an earlier one")
@@ -208,7 +208,7 @@ class WorkerProcessTests(SynchronousTestCase):
 
     def test_a_pipe_that_a_child_holds_is_closed(self) -> None:
         """What the application has started may outlive the worker; no descriptor is kept for it."""
-        protocol: _Process = self.reactor.protocol
+        protocol: _WorkerProtocol = self.reactor.protocol
         ended: Any = None
         protocol.processExited(ended)
         self.advance(1)

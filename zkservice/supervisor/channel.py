@@ -106,13 +106,13 @@ class Channel(Int32StringReceiver):
         self._owner = owner
         self._answer = answer
         self._clock = clock
-        self._asked: dict[int, Deferred[Any]] = {}
-        self._number = 0
+        self._pending: dict[int, Deferred[Any]] = {}  # the requests of this side, by number
+        self._number = 0  # of the latest request
         self._open = False
-        self._full = False
+        self._blocked = False  # whether the other side does not read
         self._rate = Rate(clock, _MAX_COST_A_SECOND)
-        self._requests = 0  # of the other side, that are worked on now
-        self._failures = Rate(clock, _MAX_FAILURES)
+        self._requests_in_progress = 0  # of the other side
+        self._failure_log_rate = Rate(clock, _MAX_FAILURES)
 
     def adopt(self, reactor: Any, end: socket.socket) -> None:
         """Start on one end of a pair of sockets, which is taken over."""
@@ -129,7 +129,7 @@ class Channel(Int32StringReceiver):
         It is dropped if the other side does not read, or if the rate is exceeded.
         """
         data = encode(message)
-        if self._full or not self._open or not within.spend(_cost(message, len(data))):
+        if self._blocked or not self._open or not within.spend(_cost(message, len(data))):
             return False
         self.sendString(data)
         return True
@@ -148,18 +148,18 @@ class Channel(Int32StringReceiver):
         """
         if not self._open:
             return fail(WorkerUnreachableError("the process has gone"))
-        if self._full:
+        if self._blocked:
             return fail(WorkerSilentError("the process does not read"))
         self._number += 1
         number = self._number
         answer: Deferred[Any] = Deferred(lambda _: self._forget(number))
-        self._asked[number] = answer
+        self._pending[number] = answer
         self.send(Ask(number, what, list(arguments)))
         return time_limit(
             answer,
             timeout,
             self._clock,
-            lambda seconds: WorkerSilentError(f"no answer for {seconds} s"),
+            lambda seconds: WorkerSilentError(f"no reply for {seconds} s"),
         )
 
     def close(self) -> None:
@@ -186,12 +186,12 @@ class Channel(Int32StringReceiver):
         self._transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
-        """The other side reads too slowly, or not at all."""
-        self._full = True
+        """Drop what may be dropped: the other side reads too slowly, or not at all."""
+        self._blocked = True
 
     def resumeProducing(self) -> None:
         """The other side reads again."""
-        self._full = False
+        self._blocked = False
 
     def stopProducing(self) -> None:
         """Do nothing: `connectionLost` follows."""
@@ -202,7 +202,7 @@ class Channel(Int32StringReceiver):
             message = decode(string)
             if not self._rate.spend(_cost(message, len(string))):
                 raise MessageError("too many messages in a second")
-            self._received(message)
+            self._dispatch(message)
         except MessageError as error:
             self._misused(str(error))
 
@@ -219,19 +219,19 @@ class Channel(Int32StringReceiver):
         self.abort()
         self._owner.channel_misused(reason)
 
-    def _received(self, message: Message) -> None:
+    def _dispatch(self, message: Message) -> None:
         if isinstance(message, Ask):
-            self._reply(message)
+            self._handle_request(message)
         elif isinstance(message, Reply):
-            self._answered(message)
+            self._reply_received(message)
         else:
             self._owner.message_received(message)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._open = False
-        asked, self._asked = self._asked, {}
-        for answer in asked.values():
+        pending, self._pending = self._pending, {}
+        for answer in pending.values():
             if not answer.called:
                 answer.errback(WorkerUnreachableError("the process has gone"))
         self._owner.channel_lost()
@@ -239,41 +239,41 @@ class Channel(Int32StringReceiver):
     # -- requests --
 
     def _forget(self, number: int) -> None:
-        self._asked.pop(number, None)
+        self._pending.pop(number, None)
 
-    def _answered(self, reply: Reply) -> None:
-        answer = self._asked.pop(reply.number, None)
+    def _reply_received(self, reply: Reply) -> None:
+        answer = self._pending.pop(reply.number, None)
         if answer is None or answer.called:
-            return  # too late
+            return  # it has timed out, or was cancelled
         if reply.error:
             answer.errback(WorkerUnreachableError(reply.error))
         else:
             answer.callback(reply.value)
 
-    def _reply(self, ask: Ask) -> None:
-        if self._requests >= _MAX_REQUESTS:
+    def _handle_request(self, ask: Ask) -> None:
+        if self._requests_in_progress >= _MAX_REQUESTS:
             self._send_reply(Reply(ask.number, error="too many requests at a time"))
             return
-        self._requests += 1
-        answered = maybeDeferred(self._answer, ask.what, ask.arguments)
-        answered.addCallback(lambda value: self._send_reply(Reply(ask.number, value)))
-        answered.addErrback(self._not_answered, ask)
+        self._requests_in_progress += 1
+        replied = maybeDeferred(self._answer, ask.what, ask.arguments)
+        replied.addCallback(lambda value: self._send_reply(Reply(ask.number, value)))
+        replied.addErrback(self._request_failed, ask)
 
         def done(_: object) -> None:
-            self._requests -= 1
+            self._requests_in_progress -= 1
 
-        answered.addCallback(done)
+        replied.addCallback(done)
 
-    def _not_answered(self, failure: Failure, ask: Ask) -> None:
+    def _request_failed(self, failure: Failure, ask: Ask) -> None:
         if failure.check(MessageError):
             self._misused(str(failure.value))
             return
         what = ask.what[:_MAX_NAME]
-        if self._failures.spend(1):
+        if self._failure_log_rate.spend(1):
             self._log.failure("the request {what} failed", failure, what=what)
         self._send_reply(Reply(ask.number, error=f"{what} failed: {failure.value}"[:_MAX_ERROR]))
 
     def _send_reply(self, reply: Reply) -> None:
         """Send a reply, unless the other side does not read: the reply would stay in memory."""
-        if not self._full:
+        if not self._blocked:
             self.send(reply)

@@ -44,9 +44,9 @@ _ORPHAN_DRAIN: Final = 5.0
 #: Errors that say in one line what the user has to correct.
 _USER_ERRORS: Final = (ConfigurationError, AddressError, InvalidPathError)
 #: Seconds between two beats.
-_BEAT: Final = 1.0
-#: Seconds for which closed connections are collected before the parent is told.
-_TOGETHER: Final = 0.01
+_BEAT_INTERVAL: Final = 1.0
+#: Seconds for which closed connections are counted before one message reports them.
+_REPORT_DELAY: Final = 0.01
 #: Characters of a log entry that are sent to the parent.
 _MAX_LOG_LINE: Final = 1 << 16
 
@@ -98,13 +98,13 @@ class WorkerSide:
         self._make = make
         self._leave = leave
         self._channel = Channel(self, self._answer, reactor)
-        self._served: WorkerApplication | None = None
+        self._application: WorkerApplication | None = None
         self._receiver: ConnectionReceiver | None = None
         self._beats = LoopingCall(self._beat)
         self._beats.clock = reactor
-        self._closed = 0  # connections that the parent has not been told of
+        self._closed = 0  # closed connections that were not reported yet
         self._ending = False
-        self._entries = Rate(reactor, MAX_OFFERED)
+        self._log_rate = Rate(reactor, MAX_OFFERED)
         self._dropped = 0  # log entries that were not sent
 
     def attach(self) -> None:
@@ -140,7 +140,7 @@ class WorkerSide:
             text, _, stack = text.partition("\n")
         if text or stack:
             level = event.get("log_level")
-            self._tell_log(
+            self._send_log_line(
                 LogLine(
                     level=getattr(level, "name", "info"),
                     namespace=str(event.get("log_namespace", "worker")),
@@ -150,8 +150,8 @@ class WorkerSide:
                 )
             )
 
-    def _tell_log(self, line: LogLine) -> None:
-        if not self._channel.offer(line, self._entries):
+    def _send_log_line(self, line: LogLine) -> None:
+        if not self._channel.offer(line, self._log_rate):
             self._dropped += 1
         elif self._dropped:
             dropped, self._dropped = self._dropped, 0
@@ -165,8 +165,8 @@ class WorkerSide:
             self._serve(message)
         elif isinstance(message, Drain):
             self.drain(message.timeout)
-        elif isinstance(message, Reopen) and self._served is not None:
-            self._served.reopen()
+        elif isinstance(message, Reopen) and self._application is not None:
+            self._application.reopen()
 
     def channel_misused(self, reason: str) -> None:
         """Log the reason; the parent may be of another release.  The channel is closed."""
@@ -177,18 +177,18 @@ class WorkerSide:
         self.drain(_ORPHAN_DRAIN)
 
     def _answer(self, what: str, arguments: list[Any]) -> Any:
-        if self._served is None:
+        if self._application is None:
             raise LookupError("nothing is served yet")
-        return self._served.answer(what, arguments)
+        return self._application.answer(what, arguments)
 
-    # -- its life --
+    # -- starting, draining and ending --
 
     def _serve(self, message: Serve) -> None:
         if message.version != VERSION:
             self._fail(f"the parent sends version {message.version} of the messages, not {VERSION}")
             return
         try:
-            self._served = self._make(message.name, message.settings, self)
+            self._application = self._make(message.name, message.settings, self)
         except _USER_ERRORS as error:
             self._fail(str(error))
             return
@@ -198,10 +198,10 @@ class WorkerSide:
             return
         end = socket.socket(fileno=CONNECTIONS)
         self._receiver = ConnectionReceiver(
-            self._reactor, end, self._served.factories, self._connection_closed
+            self._reactor, end, self._application.factories, self._connection_closed
         )
         self._receiver.start()
-        self._beats.start(_BEAT)
+        self._beats.start(_BEAT_INTERVAL)
         self._channel.send(Serving())
 
     def _fail(self, reason: str) -> None:
@@ -215,10 +215,10 @@ class WorkerSide:
         self._ending = True
         if self._receiver is not None:
             self._receiver.stop()
-        if self._served is None:
+        if self._application is None:
             self._end(0)
             return
-        drained = self._served.drain(timeout)
+        drained = self._application.drain(timeout)
         drained.addErrback(lambda failure: self._log.failure("draining failed", failure))
         drained.addBoth(lambda _: self._end(0))
 
@@ -232,16 +232,16 @@ class WorkerSide:
     # -- messages to the parent --
 
     def _beat(self) -> None:
-        assert self._served is not None
-        requests, in_service, figures = self._served.figures()
+        assert self._application is not None
+        requests, in_service, figures = self._application.figures()
         self._channel.send(Beat(requests, in_service, resident_bytes(), figures))
 
     def _connection_closed(self) -> None:
         self._closed += 1
         if self._closed == 1:
-            self._reactor.callLater(_TOGETHER, self._tell_closed)
+            self._reactor.callLater(_REPORT_DELAY, self._report_closed)
 
-    def _tell_closed(self) -> None:
+    def _report_closed(self) -> None:
         closed, self._closed = self._closed, 0
         self._channel.send(Closed(closed))
 

@@ -32,9 +32,9 @@ __all__ = ["Acceptor", "ConnectionReceiver", "ConnectionSender", "ConnectionTarg
 
 _PORT: Final = Struct(">H")
 #: Connections that are accepted in one turn of the reactor, so that other work has its turns.
-_AT_ONCE: Final = 64
-#: Seconds without accepting after the process or the system has run out of descriptors.
-_PAUSE: Final = 0.1
+_MAX_ACCEPTS_PER_TURN: Final = 64
+#: Seconds until the next attempt, if no worker has room or there are no free descriptors.
+_RETRY_DELAY: Final = 0.1
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -82,10 +82,10 @@ class Acceptor:
         self._port = port
         self._listening = listening
         self._targets = targets
-        self._complaints = Rate(reactor, 1)
+        self._log_rate = Rate(reactor, 1)
         self._reading = False
-        self._pause: IDelayedCall | None = None
-        self._held: socket.socket | None = None  # accepted when no worker had room for it
+        self._retry_call: IDelayedCall | None = None
+        self._undelivered: socket.socket | None = None  # accepted when no worker had room for it
         self.accepted = 0  #: connections since the start
         # accept must not block: the flag is the open file's, and may have been changed by a
         # process that shares it, such as systemd.
@@ -93,10 +93,10 @@ class Acceptor:
 
     def start(self) -> None:
         """Start to accept if there are workers; call it again when that changes."""
-        if self._held is not None and not self._give(self._held):
-            self._later()
+        if self._undelivered is not None and not self._deliver(self._undelivered):
+            self._retry_later()
             return
-        self._held = None
+        self._undelivered = None
         if not self._reading and self._targets() and self._listening.fileno() >= 0:
             self._reading = True
             self._reactor.addReader(self)
@@ -112,7 +112,7 @@ class Acceptor:
 
         The kernel has completed these connections; closing the socket would reset them.
         """
-        before = -1
+        before = -1  # each doRead accepts only some of them
         while self._reading and self.accepted != before:
             before = self.accepted
             self.doRead()
@@ -121,11 +121,11 @@ class Acceptor:
     def stop(self) -> None:
         """Stop accepting for good, and close the socket."""
         self.pause()
-        if self._pause is not None and self._pause.active():
-            self._pause.cancel()
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        if self._retry_call is not None and self._retry_call.active():
+            self._retry_call.cancel()
+        if self._undelivered is not None:
+            self._undelivered.close()
+            self._undelivered = None
         self._listening.close()
 
     # -- what the reactor calls --
@@ -136,7 +136,7 @@ class Acceptor:
 
     def doRead(self) -> None:  # noqa: N802 - IReadDescriptor's name
         """Accept connections, and give them to workers."""
-        for _ in range(_AT_ONCE):
+        for _ in range(_MAX_ACCEPTS_PER_TURN):
             try:
                 connection, _address = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
@@ -145,10 +145,10 @@ class Acceptor:
                 self._failed(error)
                 return
             self.accepted += 1
-            if not self._give(connection):
-                self._held = connection
+            if not self._deliver(connection):
+                self._undelivered = connection
                 self.pause()
-                self._later()
+                self._retry_later()
                 return
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
@@ -160,7 +160,7 @@ class Acceptor:
 
     # -- passing on --
 
-    def _give(self, connection: socket.socket) -> bool:
+    def _deliver(self, connection: socket.socket) -> bool:
         """Give a connection to the worker that has the fewest and has room."""
         targets = self._targets()
         # Workers with equally many connections take turns: the list is rotated, the sort stable.
@@ -175,22 +175,22 @@ class Acceptor:
     def _failed(self, error: OSError) -> None:
         if error.errno not in _EXHAUSTED:
             self._log.error(
-                "cannot accept connections: {error}; trying again in {pause} s",
+                "cannot accept connections: {error}; trying again in {delay} s",
                 error=error,
-                pause=_PAUSE,
+                delay=_RETRY_DELAY,
             )
-        elif self._complaints.spend(1):
+        elif self._log_rate.spend(1):
             self._log.warn(
-                "cannot accept connections: {error}; trying again in {pause} s",
+                "cannot accept connections: {error}; trying again in {delay} s",
                 error=os.strerror(error.errno or 0),
-                pause=_PAUSE,
+                delay=_RETRY_DELAY,
             )
         self.pause()
-        self._later()
+        self._retry_later()
 
-    def _later(self) -> None:
-        if self._pause is None or not self._pause.active():
-            self._pause = self._reactor.callLater(_PAUSE, self.start)
+    def _retry_later(self) -> None:
+        if self._retry_call is None or not self._retry_call.active():
+            self._retry_call = self._reactor.callLater(_RETRY_DELAY, self.start)
 
 
 class ConnectionSender:
@@ -245,9 +245,9 @@ class ConnectionReceiver:
         self._end = end
         self._factories = [_CountingFactory(factory, closed) for factory in factories]
         self._closed = closed
-        self._complaints = Rate(reactor, 1)
+        self._log_rate = Rate(reactor, 1)
         self._reading = False
-        self._pause: IDelayedCall | None = None
+        self._retry_call: IDelayedCall | None = None
 
     def start(self) -> None:
         """Take connections over."""
@@ -260,8 +260,8 @@ class ConnectionReceiver:
         if self._end.fileno() >= 0:
             self.doRead()
         self._stop_reading()
-        if self._pause is not None and self._pause.active():
-            self._pause.cancel()
+        if self._retry_call is not None and self._retry_call.active():
+            self._retry_call.cancel()
         self._end.close()
 
     def _stop_reading(self) -> None:
@@ -299,14 +299,14 @@ class ConnectionReceiver:
             with closing(self._end.dup()), closing(self._end.dup()):
                 return True
         except OSError as error:
-            if self._complaints.spend(1):
+            if self._log_rate.spend(1):
                 self._log.warn(
-                    "cannot take connections over: {error}; trying again in {pause} s",
+                    "cannot take connections over: {error}; trying again in {delay} s",
                     error=os.strerror(error.errno or 0),
-                    pause=_PAUSE,
+                    delay=_RETRY_DELAY,
                 )
             self._stop_reading()
-            self._pause = self._reactor.callLater(_PAUSE, self.start)
+            self._retry_call = self._reactor.callLater(_RETRY_DELAY, self.start)
             return False
 
     def _take_one(self) -> bool:

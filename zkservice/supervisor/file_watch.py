@@ -14,9 +14,9 @@ from zkservice.deferreds import Alarm
 __all__ = ["FileWatch", "expand", "stamp_of"]
 
 #: Seconds between two scans; a scan of a thousand files takes about 2 ms.
-_LOOK: Final = 0.3
-#: Scans between two expansions of the patterns, which may stand for large trees.
-_EXPAND: Final = 3
+_SCAN_INTERVAL: Final = 0.3
+#: The patterns are expanded in every third scan only: they may stand for large trees.
+_SCANS_PER_EXPANSION: Final = 3
 
 
 def stamp_of(path: str) -> str | None:
@@ -60,13 +60,13 @@ class FileWatch:
         self._expand = expand
         self._stamps: dict[str, Any] = {}
         self._patterns: dict[str, set[str]] = {}
-        self._looks = 0
-        self._alarm = Alarm(clock, self._look)
+        self._scans = 0
+        self._alarm = Alarm(clock, self._scan)
         self.watch((), patterns)
 
     def start(self) -> None:
         """Start polling."""
-        self._alarm.set(_LOOK)
+        self._alarm.set(_SCAN_INTERVAL)
 
     def stop(self) -> None:
         """Stop polling."""
@@ -93,15 +93,15 @@ class FileWatch:
         for pattern, paths in found.items():
             self._patterns.setdefault(pattern, set(paths))
 
-    def _look(self) -> None:
-        self._looks += 1
-        changed = [] if self._looks % _EXPAND else self._appeared()
+    def _scan(self) -> None:
+        self._scans += 1
+        changed = [] if self._scans % _SCANS_PER_EXPANSION else self._appeared()
         for path, before in self._stamps.items():
             now = self._stamp(path)
             if now != before:
                 self._stamps[path] = now
                 changed.append(path)
-        self._alarm.set(_LOOK)
+        self._alarm.set(_SCAN_INTERVAL)
         if changed:
             self._changed(changed)
 

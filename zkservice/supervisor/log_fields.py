@@ -15,9 +15,9 @@ __all__ = ["event_fields", "plain_fields"]
 _MAX_FIELDS: Final = 32
 _MAX_NAME: Final = 64
 _MAX_VALUE: Final = 2000
-#: Which request it was about: not in any format, but worth telling.
+#: Fields that are kept although no format names them.
 _ALWAYS: Final = ("request_id", "trace_id", "span_id")
-#: Texts that are told apart from the fields.
+#: Fields that are left out, because they are texts that are logged separately.
 _NEVER: Final = ("stack", "log_text", "log_io", "text")
 
 
@@ -52,5 +52,5 @@ def _plain(value: Any) -> Any:
         return value
     try:
         return str(value)[:_MAX_VALUE]
-    except Exception:  # noqa: BLE001 - what cleans up a text must not fail on it
+    except Exception:  # noqa: BLE001 - the value is an object of the application
         return f"({type(value).__name__})"

@@ -76,7 +76,7 @@ class ProcessPool(WorkerEvents):
         settings: the number of workers and the time-outs.
         command: returns how to start a worker; called again for each reload.
         reactor: spawns processes and tells the time.
-        owner: is told of changes.
+        owner: receives what happens to the pool.
         random: returns a number from 0 to 1.
         make_worker: makes the parent's side of a worker.
     """
@@ -100,7 +100,8 @@ class ProcessPool(WorkerEvents):
         self._starter = Starter(
             reactor, self, settings.worker_timeout, settings.start_timeout, make_worker
         )
-        self._wanted: list[WorkerProcess] = []  # that serve, or start to fill an empty place
+        # The workers that serve, and those that start because there are too few.
+        self._wanted: list[WorkerProcess] = []
         # Workers that start to replace another one: the old worker, or None in a reload, where
         # the new workers replace all old ones together.
         self._successors: dict[WorkerProcess, WorkerProcess | None] = {}
@@ -135,7 +136,7 @@ class ProcessPool(WorkerEvents):
         self.size = min(max(1, size), _MAX_SIZE)
         by_load = sorted(self._wanted, key=lambda worker: worker.connections)
         for worker in by_load[: max(0, len(self._wanted) - self.size)]:
-            self._dismiss(worker)
+            self._drain_wanted(worker)
         self._fill()
 
     def configure(self, settings: PoolSettings) -> None:
@@ -185,7 +186,7 @@ class ProcessPool(WorkerEvents):
         for worker in [*self._successors]:
             worker.kill("the service stops")
         for worker in [*self._wanted]:
-            self._dismiss(worker, timeout)
+            self._drain_wanted(worker, timeout)
         done = self._stopped.add()
         self._maybe_stopped()
         return done
@@ -225,7 +226,7 @@ class ProcessPool(WorkerEvents):
         self._log.info("{name} is serving (process {pid})", name=worker.name, pid=worker.pid)
         self.recycling.began(worker)
         if worker in self._successors:
-            self._succeed(worker)
+            self._successor_serves(worker)
         self._owner.serving_workers_changed()
 
     @override
@@ -285,22 +286,22 @@ class ProcessPool(WorkerEvents):
 
     # -- replacing --
 
-    def _succeed(self, worker: WorkerProcess) -> None:
+    def _successor_serves(self, worker: WorkerProcess) -> None:
         old = self._successors[worker]
         if old is not None:
             del self._successors[worker]
             self._wanted.append(worker)
             if old in self._wanted:
-                self._dismiss(old)
+                self._drain_wanted(old)
             return
-        generation = [each for each, of in self._successors.items() if of is None]
+        generation = [each for each, replaced in self._successors.items() if replaced is None]
         if all(each.phase is WorkerPhase.SERVING for each in generation):
             before, self._wanted = self._wanted, []
             for each in generation:
                 del self._successors[each]
                 self._wanted.append(each)
             for each in before:
-                self._dismiss_from(each)
+                self._start_draining(each)
             self._log.info("reload: the new workers are serving; draining the old ones")
             self._reload_over("")
 
@@ -317,7 +318,7 @@ class ProcessPool(WorkerEvents):
             )
             self.recycling.began(old)  # it is due again later
             return
-        others = [each for each, of in self._successors.items() if of is None]
+        others = [each for each, replaced in self._successors.items() if replaced is None]
         for other in others:
             del self._successors[other]
             self._leaving.add(other)
@@ -338,12 +339,14 @@ class ProcessPool(WorkerEvents):
 
     # -- draining --
 
-    def _dismiss(self, worker: WorkerProcess, timeout: float | None = None) -> None:
+    def _drain_wanted(self, worker: WorkerProcess, timeout: float | None = None) -> None:
+        """Drain one of the wanted workers, which takes no more connections."""
         self._wanted.remove(worker)
-        self._dismiss_from(worker, timeout)
+        self._start_draining(worker, timeout)
         self._owner.serving_workers_changed()
 
-    def _dismiss_from(self, worker: WorkerProcess, timeout: float | None = None) -> None:
+    def _start_draining(self, worker: WorkerProcess, timeout: float | None = None) -> None:
+        """Drain a worker that is in none of the lists any more."""
         self._leaving.add(worker)
         limit = self.settings.drain_timeout if timeout is None else timeout
         worker.drain(limit, _DRAIN_GRACE)

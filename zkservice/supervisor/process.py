@@ -137,14 +137,15 @@ class WorkerProcess:
         self.figures = Beat(requests=0, in_service=0, rss=0)
         self.has_served = False
         self.since: float = reactor.seconds()
-        self.heard = self.since  #: when it gave its last sign of life
+        self.last_heard = self.since  #: the time of its last beat, or of its start
         self._reactor = reactor
         self._events = events
-        self._watchdog = Watchdog(reactor, timeout, self._silent)
-        self._deadline = Alarm(reactor, self._overdue)  # for the start, then for the drain
+        self._watchdog = Watchdog(reactor, timeout, self._no_heartbeat)
+        # For the start, then for the drain, then for the end of the process.
+        self._deadline = Alarm(reactor, self._deadline_passed)
         self._channel: Channel | None = None
         self._sender: ConnectionSender | None = None
-        self._process = _Process(self, reactor)
+        self._process = _WorkerProtocol(self, reactor)
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.phase.value}>"
@@ -157,7 +158,7 @@ class WorkerProcess:
     @property
     def late(self) -> bool:
         """Whether its last beat is overdue, so that it may be stuck."""
-        return bool(self._reactor.seconds() - self.heard > _LATE)
+        return bool(self._reactor.seconds() - self.last_heard > _LATE)
 
     # -- for the pool --
 
@@ -261,7 +262,7 @@ class WorkerProcess:
         if isinstance(message, Beat):
             self._events.check(message.figures)
             self.figures = message
-            self.heard = self._reactor.seconds()
+            self.last_heard = self._reactor.seconds()
             self._watchdog.heard()
             self._events.beat(self)
         elif isinstance(message, Closed):
@@ -296,12 +297,12 @@ class WorkerProcess:
     def _asked(self, what: str, arguments: list[Any]) -> Any:
         return self._events.asked(self, what, arguments)
 
-    # -- its end --
+    # -- the end of the process --
 
-    def _silent(self) -> None:
-        self._stuck(f"its reactor has not turned for {self._watchdog.timeout:g} s")
+    def _no_heartbeat(self) -> None:
+        self._kill_with_stacks(f"its reactor has not turned for {self._watchdog.timeout:g} s")
 
-    def _stuck(self, reason: str) -> None:
+    def _kill_with_stacks(self, reason: str) -> None:
         """Have a worker that does not go on write its stacks, then kill it."""
         self.reason = self.reason or reason
         self._log.error(
@@ -323,9 +324,9 @@ class WorkerProcess:
                 )
             self._ended()
 
-    def _overdue(self) -> None:
+    def _deadline_passed(self) -> None:
         if self.phase is WorkerPhase.STARTING and not self.reason:
-            self._stuck("it did not serve in time")
+            self._kill_with_stacks("it did not serve in time")
         else:
             self.kill("it did not end in time")
 
@@ -347,8 +348,8 @@ class WorkerProcess:
                 self._process.process.signalProcess(number)
 
 
-class _Process(ProcessProtocol):
-    """Tells a `WorkerProcess` of its process."""
+class _WorkerProtocol(ProcessProtocol):
+    """Reports the end and the output of a process to its `WorkerProcess`."""
 
     def __init__(self, worker: WorkerProcess, clock: IReactorTime) -> None:
         self._worker = worker

@@ -12,14 +12,14 @@ class Rate:
 
     Args:
         clock: tells the time.
-        most: the amount that may be spent in one second.
+        limit: the amount that may be spent in one second.
     """
 
-    __slots__ = ("_clock", "_most", "_second", "_spent")
+    __slots__ = ("_clock", "_limit", "_second", "_spent")
 
-    def __init__(self, clock: IReactorTime, most: int) -> None:
+    def __init__(self, clock: IReactorTime, limit: int) -> None:
         self._clock = clock
-        self._most = most
+        self._limit = limit
         self._second = 0
         self._spent = 0
 
@@ -29,4 +29,4 @@ class Rate:
         if second != self._second:
             self._second, self._spent = second, 0
         self._spent += amount
-        return self._spent <= self._most
+        return self._spent <= self._limit

@@ -18,7 +18,7 @@ __all__ = ["Permission", "Recycling", "RecyclingSettings", "SelfRecycling", "res
 #: The share of a bound by which workers differ, so that they are not all due together.
 _JITTER: Final = 0.1
 #: Seconds between two checks of the ages.
-_LOOK: Final = 1.0
+_CHECK_INTERVAL: Final = 1.0
 
 #: Called before a worker is recycled; fires with a function that gives the permission back.
 Permission = Callable[[], "Deferred[Callable[[], object]]"]
@@ -93,28 +93,29 @@ class SelfRecycling:
         self._figures = figures
         self._end = end
         self._since = clock.seconds()
-        self._alarm = Alarm(clock, self._look)
+        self._alarm = Alarm(clock, self._check)
 
     def start(self) -> None:
         """Start to check, if there is a bound."""
         if self._settings.wanted:
-            self._alarm.set(_LOOK)
+            self._alarm.set(_CHECK_INTERVAL)
 
     def stop(self) -> None:
         """Stop checking."""
         self._alarm.cancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         requests, rss = self._figures()
         age = self._clock.seconds() - self._since
-        why = self._settings.reached(self._share, requests, age, rss)
-        if why:
+        bound = self._settings.reached(self._share, requests, age, rss)
+        if bound:
             # The permit is not given back here: it ends with the session, after the process.
             self.permission().addCallbacks(
-                lambda _: self._end(f"recycling: {why}"), lambda _: self._alarm.set(_LOOK)
+                lambda _: self._end(f"recycling: {bound}"),
+                lambda _: self._alarm.set(_CHECK_INTERVAL),
             )
         else:
-            self._alarm.set(_LOOK)
+            self._alarm.set(_CHECK_INTERVAL)
 
 
 class Recycling:
@@ -144,23 +145,23 @@ class Recycling:
         self._random = random
         self._replace = replace
         self._shares: dict[WorkerProcess, float] = {}  # the share of the bounds for each worker
-        self._current: WorkerProcess | None = None
+        self._current: WorkerProcess | None = None  # that is being replaced
         self._give_back: Callable[[], object] | None = None
-        self._alarm = Alarm(clock, self._look)
+        self._alarm = Alarm(clock, self._check)
 
     def began(self, worker: WorkerProcess) -> None:
         """Start to count: a worker serves, or could not be replaced and serves on."""
         if self.settings.wanted:
             self._shares[worker] = share_of(self._random)
-            self._alarm.set_no_later(_LOOK)
+            self._alarm.set_no_later(_CHECK_INTERVAL)
         if worker is self._current:  # its successor has failed
-            self._finished()
+            self._end_current()
 
     def ended(self, worker: WorkerProcess) -> None:
         """Forget a worker that has ended."""
         self._shares.pop(worker, None)
         if worker is self._current:
-            self._finished()
+            self._end_current()
 
     def beat(self, worker: WorkerProcess) -> None:
         """Check a worker that has sent its figures."""
@@ -172,13 +173,13 @@ class Recycling:
         """Stop recycling."""
         self._alarm.cancel()
         self._shares.clear()
-        self._finished()
+        self._end_current()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         for worker in list(self._shares):
             self.beat(worker)
         if self._shares:
-            self._alarm.set(_LOOK)
+            self._alarm.set(_CHECK_INTERVAL)
 
     def _due(self, worker: WorkerProcess, share: float) -> str:
         age = self._clock.seconds() - worker.since
@@ -186,24 +187,27 @@ class Recycling:
 
     def _recycle(self, worker: WorkerProcess) -> None:
         self._current = worker
-        why = self._due(worker, self._shares.get(worker, 1.0))
+        bound = self._due(worker, self._shares.get(worker, 1.0))
 
         def permitted(give_back: Callable[[], object]) -> None:
             self._give_back = give_back
             if worker is not self._current:
-                self._finished()
+                self._end_current()
                 return
-            self._log.info("recycling {name}: it has reached {why}", name=worker.name, why=why)
+            self._log.info(
+                "recycling {name}: it has reached {bound}", name=worker.name, bound=bound
+            )
             if not self._replace(worker):
-                self._finished()
+                self._end_current()
 
         def refused(_: object) -> None:
             if worker is self._current:
-                self._finished()
+                self._end_current()
 
         self.permission().addCallbacks(permitted, refused)
 
-    def _finished(self) -> None:
+    def _end_current(self) -> None:
+        """End the current replacement, and give its permit back."""
         self._current = None
         give_back, self._give_back = self._give_back, None
         if give_back is not None:

@@ -15,8 +15,8 @@ __all__ = ["StackOutput"]
 #: Bytes of stacks that are kept.
 MAX_STACKS: Final = 1 << 18
 #: Seconds until the first line, and after a line until the next one.
-_FIRST: Final = 0.3
-_NEXT: Final = 0.05
+_FIRST_LINE_TIMEOUT: Final = 0.3
+_NEXT_LINE_TIMEOUT: Final = 0.05
 
 
 class StackOutput:
@@ -29,7 +29,7 @@ class StackOutput:
     def __init__(self, clock: IReactorTime) -> None:
         self._kept = bytearray()
         self._readers: Waiters[str] = Waiters()
-        self._quiet = Alarm(clock, self._end_reading)
+        self._end_alarm = Alarm(clock, self._end_reading)
 
     @property
     def full(self) -> bool:
@@ -39,11 +39,11 @@ class StackOutput:
     def received(self, data: bytes) -> None:
         """Keep data, as far as there is room."""
         self._kept += data[: MAX_STACKS - len(self._kept)]
-        if self._quiet.is_set:
-            self._quiet.set(_NEXT)
+        if self._end_alarm.is_set:
+            self._end_alarm.set(_NEXT_LINE_TIMEOUT)
 
     def read(self, request: Callable[[], object]) -> Deferred[str]:
-        """Read the stacks of this moment; those who ask while others do get the same.
+        """Read the stacks of this moment.  Calls at the same time get the same stacks.
 
         Args:
             request: has the worker write them.
@@ -52,22 +52,22 @@ class StackOutput:
             Fires when there is no more output for a moment; with "" if there is none at all.
         """
         reader = self._readers.add()
-        if not self._quiet.is_set:
-            self._kept.clear()  # of a request that the worker was too late for
-            self._quiet.set(_FIRST)
+        if not self._end_alarm.is_set:
+            self._kept.clear()  # late output for an earlier request
+            self._end_alarm.set(_FIRST_LINE_TIMEOUT)
             request()
         return reader
 
     def take(self) -> str:
-        """What was written last; nothing is kept of it."""
+        """Return what was received, and forget it."""
         text = self._kept.decode("utf-8", "replace").rstrip("\n")
         self._kept.clear()
         return text
 
     def close(self) -> None:
-        """Have those who read get what there is: no more comes."""
-        if self._quiet.is_set:
-            self._quiet.cancel()
+        """End the pending reads with what was received: the process has ended."""
+        if self._end_alarm.is_set:
+            self._end_alarm.cancel()
             self._readers.fire(self._kept.decode("utf-8", "replace").rstrip("\n"))
 
     def _end_reading(self) -> None:

@@ -30,7 +30,7 @@ class StartCommands:
         self._make = make
         self._next: Command | None = None
         self.current = make()
-        self.reload_again = False  #: another reload was asked for during this one
+        self.reload_again = False  #: whether another reload was requested during this one
 
     @property
     def next(self) -> Command:
@@ -42,7 +42,7 @@ class StartCommands:
         self._next = self._make()
 
     def finish(self, *, accepted: bool) -> bool:
-        """End the reload; return whether another one was asked for meanwhile."""
+        """End the reload; return whether another one was requested meanwhile."""
         if accepted:
             self.current = self.next
         self._next = None
