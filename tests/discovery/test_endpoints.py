@@ -189,6 +189,8 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("round-robin, random, least-connections", self.refused("balance=best"))
         self.assertIn("not color", self.refused("color=red"))
         self.assertIn("escape each colon", self.refused("2181"))
+        with self.assertRaisesRegex(ValueError, "servers, balance, .*; not server$"):
+            clientFromString(reactor, "zk:/svc:server=h")
 
     def test_sessions_are_shared_by_reactor(self) -> None:
         """Endpoints of one reactor share sessions, which are not kept for ever."""

@@ -66,7 +66,8 @@ class WriteOperations(RequestMixin):
             NodeExistsError: the node exists already.
             NoNodeError: its parent does not exist.
             NoChildrenForEphemeralsError: its parent is ephemeral.
-            InvalidACLError: the ACL is empty or invalid.
+            InvalidACLError: the ACL is empty, has an unknown scheme or an invalid id, or is
+                `CREATOR_ALL_ACL` on a connection without a credential.
             BadArgumentsError: there is no such kind of node.
             UnimplementedError: the server does not offer this kind.
         """
@@ -180,7 +181,8 @@ class WriteOperations(RequestMixin):
         Fails with:
             NoNodeError: it does not exist.
             BadVersionError: its ACL has another version.
-            InvalidACLError: the ACL is empty or invalid.
+            InvalidACLError: the ACL is empty, has an unknown scheme or an invalid id, or is
+                `CREATOR_ALL_ACL` on a connection without a credential.
         """
         entries = acl_entries(acl)
         return self._send_for_path(SetACLRequest, path, (entries, version), read_stat, timeout)

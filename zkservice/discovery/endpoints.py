@@ -42,6 +42,9 @@ __all__ = ["ClientEndpointParser", "DiscoveringEndpoint"]
 CONNECT_TIMEOUT: Final = 2.0
 BALANCE: Final = "round-robin"
 
+#: The names of the options of an endpoint string.
+_OPTIONS: Final = ("servers", "balance", "timeout", "format", "zone")
+
 #: Strategies that look at how many connections are open.
 _COUNTING: Final = ("least-connections", "two-choices")
 
@@ -188,18 +191,17 @@ class ClientEndpointParser:
         path, *rest = words
         if rest:
             raise unescaped_colon(path, rest[0])
-        servers = servers_from(named.pop("servers", None))
-        balance = _one_of("balance", named.pop("balance", BALANCE), STRATEGIES)
-        timeout = _seconds(named.pop("timeout", CONNECT_TIMEOUT))
-        formats = FORMATS if "format" not in named else [named.pop("format")]
+        unknown = named.keys() - _OPTIONS
+        if unknown:
+            raise ValueError(
+                f"zk:{path} takes {', '.join(_OPTIONS)}; not {', '.join(sorted(unknown))}"
+            )
+        servers = servers_from(named.get("servers"))
+        balance = _one_of("balance", named.get("balance", BALANCE), STRATEGIES)
+        timeout = _seconds(named.get("timeout", CONNECT_TIMEOUT))
+        formats = FORMATS if "format" not in named else [named["format"]]
         for name in formats:
             _one_of("format", name, FORMATS)
-        zone = named.pop("zone", "")
-        if named:
-            raise ValueError(
-                f"zk:{path} takes servers, balance, timeout, format and zone, "
-                f"not {', '.join(named)}"
-            )
         return DiscoveringEndpoint(
             reactor,
             validate(path),
@@ -208,7 +210,7 @@ class ClientEndpointParser:
             balance=balance,
             timeout=timeout,
             formats=formats,
-            zone=zone,
+            zone=named.get("zone", ""),
         )
 
     def _sessions(self, reactor: Any) -> SharedSessions:

@@ -178,6 +178,8 @@ class Registration:
     def when_registered(self) -> Deferred[Registration]:
         """Fires when all znodes are held and carry the latest properties.
 
+        Waits without a limit while the client has no session, also if it was never connected.
+
         Fails with:
             ZooKeeperError: the server refuses (`NoAuthError`, `InvalidACLError`, ...); the
                 registration retries.
