@@ -171,8 +171,8 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertNoResult(entering)
         self.assertTrue(self.entering(self.one).called and entering.called)
 
-    def test_member_that_comes_back_waits_for_the_next_round(self) -> None:
-        """A member that was lost is not let in by the round that it was in, and delays nothing."""
+    def test_member_that_rejoins_waits_for_the_next_round(self) -> None:
+        """A member that was lost does not rejoin its round, and does not delay its end."""
         first, second, _ = self.entered(*self.trio)
         self.expire(self.three)
         again = self.entering(self.three, members=3)
@@ -184,7 +184,7 @@ class EnterTests(DoubleBarrierTestCase):
         others = [self.entering(client, members=3) for client in (self.one, self.two)]
         self.assertTrue(all(self.successResultOf(one) for one in (again, *others)))
 
-    def test_member_that_comes_back_goes_on_when_the_others_die(self) -> None:
+    def test_member_that_rejoins_continues_when_the_others_expire(self) -> None:
         """The round that it waits for also ends with the sessions of its members."""
         self.entered(*self.trio)
         self.expire(self.three)
@@ -196,7 +196,7 @@ class EnterTests(DoubleBarrierTestCase):
         self.assertTrue(all(self.successResultOf(one) for one in (again, *others)))
 
     def test_member_that_waits_for_the_next_round_can_be_lost(self) -> None:
-        """It enters again, and still waits."""
+        """A member that waits for the next round and is lost enters again, and still waits."""
         self.entered(*self.trio)
         self.expire(self.three)
         again = self.entering(self.three, members=3)
@@ -239,7 +239,7 @@ class LeaveTests(DoubleBarrierTestCase):
         self.leaving(lowest)
         before = self.server.state.zxid
         self.result(highest.leave())
-        self.assertEqual(self.server.state.zxid - before, 2)  # that of the highest one, and this
+        self.assertEqual(self.server.state.zxid - before, 2)  # a deletion, and this
         self.assertEqual(self.children(PATH), [])
 
     def test_late_member_does_not_wait_for_the_next_round(self) -> None:

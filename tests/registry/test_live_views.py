@@ -74,13 +74,13 @@ class ChildrenTests(LiveTestCase):
         """Names are sorted; callbacks are called with each change."""
         await self.put(TREE)
         view = await self.children("/b")
-        told: list[list[str]] = []
-        self.assertIs(view(lambda view: told.append(list(view))), view)
+        seen: list[list[str]] = []
+        self.assertIs(view(lambda view: seen.append(list(view))), view)
         await self.client.create("/b/c")
-        await self.until(lambda: len(told) == 2)
+        await self.until(lambda: len(seen) == 2)
         await self.client.delete("/b/d")
-        await self.until(lambda: len(told) == 3)
-        self.assertEqual(told, [["d", "e"], ["c", "d", "e"], ["c", "e"]])
+        await self.until(lambda: len(seen) == 3)
+        self.assertEqual(seen, [["d", "e"], ["c", "d", "e"], ["c", "e"]])
         self.assertEqual((list(view), len(view), "c" in view), (["c", "e"], 2, True))
         self.assertEqual((view.path, view.real_path), ("/b", "/b"))
 
@@ -100,13 +100,13 @@ class ChildrenTests(LiveTestCase):
     async def test_a_view_decorates_a_function(self) -> None:
         """The function is called with it at once."""
         await self.put(TREE)
-        told = []
+        seen = []
 
         @await self.children("/b")
         def names(children: Children) -> None:
-            told.append(list(children))
+            seen.append(list(children))
 
-        self.assertEqual(told, [["d", "e"]])
+        self.assertEqual(seen, [["d", "e"]])
         self.assertIsInstance(names, Children)
 
     async def test_a_path_may_lead_through_a_link(self) -> None:
@@ -121,13 +121,13 @@ class ChildrenTests(LiveTestCase):
         """When a link is changed, the view is of the node that it leads to now."""
         await self.put(TREE)
         view = await self.children("/a/l")
-        told: list[Any] = []
-        view(lambda view: told.append((view.real_path, list(view))))
+        seen: list[Any] = []
+        view(lambda view: seen.append((view.real_path, list(view))))
         await self.client.set("/a", b'{"l ->":"/a"}')
-        await self.until(lambda: len(told) == 2)
+        await self.until(lambda: len(seen) == 2)
         await self.client.create("/a/l")
-        await self.until(lambda: len(told) == 3)
-        self.assertEqual(told, [("/b", ["d", "e"]), ("/a", ["c"]), ("/a/l", [])])
+        await self.until(lambda: len(seen) == 3)
+        self.assertEqual(seen, [("/b", ["d", "e"]), ("/a", ["c"]), ("/a/l", [])])
 
     async def test_a_link_in_place_of_a_node_is_followed(self) -> None:
         """When a node is deleted and a link is in its place, the view follows it."""
@@ -143,8 +143,8 @@ class ChildrenTests(LiveTestCase):
         """A deletion calls back without arguments; a node created again fills the view."""
         await self.put(TREE)
         view = await self.children("/b/d")
-        told: list[Any] = []
-        view(lambda *args: told.append([list(view) for view in args]))
+        seen: list[Any] = []
+        view(lambda *args: seen.append([list(view) for view in args]))
         await self.client.delete("/b/d")
         await self.until(lambda: view.deleted)
         self.assertEqual((list(view), repr(view)), ([], "DELETED: Children(/b/d)"))
@@ -152,7 +152,7 @@ class ChildrenTests(LiveTestCase):
         await self.until(lambda: not view.deleted)
         await self.client.create("/b/d/new")
         await self.until(lambda: list(view) == ["new"])
-        self.assertEqual(told, [[[]], [], [[]], [["new"]]])
+        self.assertEqual(seen, [[[]], [], [[]], [["new"]]])
         self.assertEqual(repr(view), "Children(/b/d)")
 
     async def test_parents_may_be_created_again(self) -> None:
@@ -176,37 +176,37 @@ class NodeDataTests(LiveTestCase):
         await self.put(TREE)
         await self.client.set("/b/d", b"one")
         view = await live_data(self.client, "/b/d", reactor=self.reactor)
-        told: list[bytes] = []
-        view(lambda view: told.append(view.data))
+        seen: list[bytes] = []
+        view(lambda view: seen.append(view.data))
         for data in (b"one", b"\xff", b""):
             stat = await self.client.set("/b/d", data)
             while view.stat != stat:
                 await view.when_current()
-        self.assertEqual(told, [b"one", b"one", b"\xff", b""])
+        self.assertEqual(seen, [b"one", b"one", b"\xff", b""])
 
     async def test_children_are_no_change(self) -> None:
         """A new child changes the Stat of a node, but not its data."""
         await self.put(TREE)
         view = await live_data(self.client, "/b/d", reactor=self.reactor)
-        told: list[bytes] = []
-        view(lambda view: told.append(view.data))
+        seen: list[bytes] = []
+        view(lambda view: seen.append(view.data))
         await self.client.create("/b/d/child")
         await view.when_current()
-        self.assertEqual(told, [b"{}"])
+        self.assertEqual(seen, [b"{}"])
 
     async def test_deletion_and_a_new_node(self) -> None:
         """While there is no node the data are empty and there is no Stat."""
         await self.put(TREE)
         await self.client.set("/b/d", b"one")
         view = await live_data(self.client, "/b/d", reactor=self.reactor)
-        told: list[Any] = []
-        view(lambda *views: told.append([one.data for one in views]))
+        seen: list[Any] = []
+        view(lambda *views: seen.append([one.data for one in views]))
         await self.client.delete("/b/d")
         await self.until(lambda: view.deleted)
         self.assertEqual((view.data, view.stat), (b"", None))
         await self.client.create("/b/d", b"two")
         await self.until(lambda: not view.deleted)
-        self.assertEqual(told, [[b"one"], [], [b"two"]])
+        self.assertEqual(seen, [[b"one"], [], [b"two"]])
 
     async def test_it_outlives_the_session(self) -> None:
         """A write while the session has expired is seen in the next one."""
@@ -295,12 +295,12 @@ class CallbackTests(LiveTestCase):
         """A callback may be a coroutine function or return a Deferred; failures count alike."""
         await self.put(TREE)
         view = await self.children("/b")
-        told: list[list[str]] = []
+        seen: list[list[str]] = []
         ended: list[str] = []
 
         async def good(view: Any) -> None:
             await self.client.sync("/b")
-            told.append(list(view))
+            seen.append(list(view))
 
         async def bad(view: Any) -> None:
             ended.append("bad")
@@ -311,11 +311,11 @@ class CallbackTests(LiveTestCase):
             return fail(CancelWatch())
 
         view(good)(bad)(once)
-        await self.until(lambda: len(told) == 1)
+        await self.until(lambda: len(seen) == 1)
         self.assertEqual(len(self.flushLoggedErrors(NoNodeError)), 1)
         await self.client.create("/b/c")
-        await self.until(lambda: len(told) == 2)
-        self.assertIn("c", told[1])
+        await self.until(lambda: len(seen) == 2)
+        self.assertIn("c", seen[1])
         self.assertEqual(sorted(ended), ["bad", "once"])
 
     async def test_bug_13_errors_without_arguments(self) -> None:
@@ -342,11 +342,11 @@ class PropertiesTests(LiveTestCase):
         """Properties are a mapping, and callbacks receive changes."""
         await self.put(TREE)
         view = await self.properties("/b")
-        told: list[Any] = []
-        view(lambda view: told.append(dict(view)))
+        seen: list[Any] = []
+        view(lambda view: seen.append(dict(view)))
         await self.client.set("/b", b'{"y":2,"z":[]}')
-        await self.until(lambda: len(told) == 2)
-        self.assertEqual(told, [{"y": "two"}, {"y": 2, "z": []}])
+        await self.until(lambda: len(seen) == 2)
+        self.assertEqual(seen, [{"y": "two"}, {"y": 2, "z": []}])
         self.assertEqual((view["y"], len(view), "q" in view), (2, 2, False))
         self.assertEqual(view.get("q"), None)
         self.assertRaises(KeyError, lambda: view["q"])
@@ -357,12 +357,12 @@ class PropertiesTests(LiveTestCase):
         """Data that decode to the same properties are not a change."""
         await self.put(TREE)
         view = await self.properties("/b")
-        told: list[Any] = []
-        view(lambda view: told.append(dict(view)))
+        seen: list[Any] = []
+        view(lambda view: seen.append(dict(view)))
         await self.client.set("/b", b'{ "y" : "two" }')
         await self.client.set("/b", b'{"y":"three"}')
-        await self.until(lambda: len(told) == 2)
-        self.assertEqual(told, [{"y": "two"}, {"y": "three"}])
+        await self.until(lambda: len(seen) == 2)
+        self.assertEqual(seen, [{"y": "two"}, {"y": "three"}])
 
     async def test_invalid_json_is_a_string_value(self) -> None:
         """Data that only look like JSON are a string, with a warning in the log."""
@@ -374,15 +374,15 @@ class PropertiesTests(LiveTestCase):
         """`update` changes the named properties, `set` replaces all; the view is current."""
         await self.put(TREE)
         view = await self.properties("/b")
-        told: list[Any] = []
-        view(lambda view: told.append(dict(view)))
+        seen: list[Any] = []
+        view(lambda view: seen.append(dict(view)))
         await view.update({"a": 1, "b": 1}, b=2)
         self.assertEqual(dict(view), {"y": "two", "a": 1, "b": 2})
         await view.set({"a": 5}, c=3)
         self.assertEqual(dict(view), {"a": 5, "c": 3})
         view["d"] = None
         await self.until(lambda: "d" in view)
-        self.assertEqual(len(told), 4)
+        self.assertEqual(len(seen), 4)
         self.assertEqual((await self.client.get("/b"))[0], b'{"a":5,"c":3,"d":null}')
 
     async def test_bug_6_no_update_is_lost(self) -> None:
@@ -493,16 +493,16 @@ class PropertyLinkTests(LiveTestCase):
         """Changes of linked nodes, of links on the way, and of the symlinks are seen."""
         await self.put(LINKS)
         view = await self.properties("/cms")
-        told: list[Any] = []
-        view(lambda view: told.append((view["threads"], view["color"])))
+        seen: list[Any] = []
+        view(lambda view: seen.append((view["threads"], view["color"])))
         await self.client.set("/b", b'{"y":"green"}')
-        await self.until(lambda: told[-1] == (3, "green"))
+        await self.until(lambda: seen[-1] == (3, "green"))
         await self.client.create("/new", b'{"y":"blue"}')
         await self.client.set("/a", b'{"b ->":"/new"}')
-        await self.until(lambda: told[-1] == (3, "blue"))
+        await self.until(lambda: seen[-1] == (3, "blue"))
         await self.client.set("/foo", b'{"threads":4,"color":"plain"}')
-        await self.until(lambda: told[-1] == (4, "plain"))
-        self.assertEqual(len(told), 4)
+        await self.until(lambda: seen[-1] == (4, "plain"))
+        self.assertEqual(len(seen), 4)
         await self.until(lambda: self.watches == 2)  # /cms and /foo: the rest is not needed
 
     async def test_a_dangling_link_heals(self) -> None:
@@ -532,30 +532,30 @@ class SessionTests(LiveTestCase):
         await self.put(TREE)
         other = await self.connect()
         children, properties = await self.children("/b"), await self.properties("/b")
-        told: list[Any] = []
-        children(lambda view: told.append(list(view)))
-        properties(lambda view: told.append(dict(view)))
+        seen: list[Any] = []
+        children(lambda view: seen.append(list(view)))
+        properties(lambda view: seen.append(dict(view)))
         self.zookeeper.refuse = True
         self.drop()
         await other.create("/b/f")
         self.zookeeper.refuse = False
-        await self.until(lambda: len(told) == 3)
-        self.assertEqual(told[2], ["d", "e", "f"])
+        await self.until(lambda: len(seen) == 3)
+        self.assertEqual(seen[2], ["d", "e", "f"])
         await self.client.set("/b", b"{}")
-        await self.until(lambda: len(told) == 4)
+        await self.until(lambda: len(seen) == 4)
 
     async def test_views_outlive_sessions(self) -> None:
         """After an expiry, views are kept current in the next session."""
         await self.put(TREE)
         children, properties = await self.children("/a/l"), await self.properties("/b")
-        told: list[Any] = []
-        children(lambda view: told.append(list(view)))
-        properties(lambda view: told.append(dict(view)))
+        seen: list[Any] = []
+        children(lambda view: seen.append(list(view)))
+        properties(lambda view: seen.append(dict(view)))
         for name in "fgh":
             self.expire()
             await self.retry(partial(self.client.create, f"/b/{name}"))
             await self.until(partial(operator.contains, children, name))
-        self.assertEqual(len(told), 5)
+        self.assertEqual(len(seen), 5)
 
     async def test_changes_outlast_the_session(self) -> None:
         """A change that waits for a connection is made in the next session."""

@@ -332,7 +332,7 @@ def _check_security(tls: object, sasl: object) -> None:
 
 
 def _check_client_id(client_id: object) -> None:
-    """Refuse a session that no ConnectRequest can name; the error does not show the password."""
+    """Require a pair of session id and password; the error does not show the password."""
     if client_id is None:
         return
     if isinstance(client_id, (tuple, list)) and len(client_id) == 2:

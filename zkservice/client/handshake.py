@@ -68,7 +68,7 @@ async def handshake(
         protocol.write(packet)
         return HandshakeResult(protocol, decode(ConnectResponse, await waiter.reply), sent_at)
     except SilentCloseError as error:
-        if _has_begun_tls_in_vain(protocol.transport):
+        if _closed_before_certificate(protocol.transport):
             problem = f"{error.summary}; is its port for TLS?"
             raise SilentCloseError(None, problem) from None
         raise
@@ -77,7 +77,7 @@ async def handshake(
         raise
 
 
-def _has_begun_tls_in_vain(transport: Any) -> bool:
+def _closed_before_certificate(transport: Any) -> bool:
     """Whether the connection was closed before the server had sent its certificate."""
     peer_certificate = getattr(transport, "getPeerCertificate", None)
     return peer_certificate is not None and peer_certificate() is None

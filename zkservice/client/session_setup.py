@@ -57,8 +57,8 @@ class AuthCredential:
 
     def present(self, connection: Connection) -> Deferred[None]:
         """Send it on a connection; fires when the server has accepted it."""
-        answered = connection.authenticate(self._packet)
-        return answered.addCallbacks(lambda _: self.accepted(), self._refused)
+        reply = connection.authenticate(self._packet)
+        return reply.addCallbacks(lambda _: self.accepted(), self._refused)
 
     def _refused(self, failure: Failure) -> Failure:
         """Name the scheme: a client can have several credentials."""

@@ -217,7 +217,7 @@ class ProviderEndpoints:
 
 
 @implementer(IStreamClientEndpoint)
-class _NotedEndpoint:
+class _TrackedEndpoint:
     """An endpoint that remembers whether it was used."""
 
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
@@ -225,30 +225,30 @@ class _NotedEndpoint:
         self.used = False
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect."""
+        """Connect, and remember that."""
         self.used = True
         connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
         return connecting
 
 
 @implementer(IAgentEndpointFactory)
-class _NotedEndpoints:
-    """Tells whether a request goes over a connection that was kept, or over a new one.
+class _TrackedEndpoints:
+    """Tells whether a request uses a kept connection, or a new one.
 
     A pool asks for an endpoint for each request, and connects only if it has kept no connection.
     """
 
     def __init__(self, endpoints: ProviderEndpoints) -> None:
         self._endpoints = endpoints
-        self._latest: _NotedEndpoint | None = None
+        self._latest: _TrackedEndpoint | None = None
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: N802 - Twisted's name
         """The endpoint of a provider."""
-        self._latest = _NotedEndpoint(self._endpoints.endpointForURI(uri))
+        self._latest = _TrackedEndpoint(self._endpoints.endpointForURI(uri))
         return self._latest
 
-    def take_kept(self) -> bool:
-        """Whether the request that was just begun goes over a connection that was kept."""
+    def latest_reuses_connection(self) -> bool:
+        """Whether the latest request uses a kept connection; ask once, just after it has begun."""
         latest, self._latest = self._latest, None
         return latest is not None and not latest.used
 
@@ -258,12 +258,12 @@ class _Sending(NamedTuple):
 
     Attributes:
         response: fires with the response's head.
-        kept: whether its connection has served another request before.  The provider may have
+        reused: whether its connection has served another request before.  The provider may have
             closed it at this moment because it was idle, which is not a failure.
     """
 
     response: Deferred[IResponse]
-    kept: bool
+    reused: bool
 
 
 @implementer(IAgent)
@@ -287,7 +287,7 @@ class BalancingAgent:
         self._budget = Budget(retry)
         self._pool = pool
         self._limits = limits
-        self._endpoints = _NotedEndpoints(endpoints)
+        self._endpoints = _TrackedEndpoints(endpoints)
         self._agent = Agent.usingEndpointFactory(reactor, self._endpoints, pool)
 
     def request(
@@ -337,9 +337,9 @@ class BalancingAgent:
 
         def send(provider: Provider) -> _Sending:
             sending = self._agent.request(method, target.uri_for(provider), headers, body)
-            kept = self._endpoints.take_kept()
+            reused = self._endpoints.latest_reuses_connection()
             checked: Deferred[IResponse] = sending.addErrback(_invalid_host)
-            return _Sending(self._limits.limit(checked), kept)
+            return _Sending(self._limits.limit(checked), reused)
 
         return await self._send_to_one(send, target, self._retry.attempts if may_repeat else 1)
 
@@ -360,9 +360,9 @@ class BalancingAgent:
             use = self._use_next(tried, target, problem)
             tried.add(use.provider.address)
             since = self._reactor.seconds()
-            kept = False
+            reused = False
             try:
-                sending, kept = send(use.provider)
+                sending, reused = send(use.provider)
                 response = await sending
             except _NOT_CONNECTED as error:
                 use.failed()
@@ -375,7 +375,7 @@ class BalancingAgent:
                     raise
                 problem, attempts = error, attempts - 1
                 self._log_and_explain(error, use.provider, len(tried))
-                if kept:  # the same provider may get it again
+                if reused:  # the same provider may get it again
                     use.ended()
                     tried.discard(use.provider.address)
                 else:
@@ -492,7 +492,7 @@ def agent(
     if pool is None:
         pool = HTTPConnectionPool(reactor)
         pool.maxPersistentPerHost = 8
-        pool.retryAutomatically = False  # it knows no budget
+        pool.retryAutomatically = False  # it would ignore the budget
     endpoints = ProviderEndpoints(reactor, timeout, tls_policy or BrowserLikePolicyForHTTPS())
     limits = _TimeLimits(reactor, timeout, response_timeout)
     return BalancingAgent(reactor, resolver, retry, pool, endpoints, limits)

@@ -70,7 +70,8 @@ class Follower(Generic[A, T]):
         self.path = path
         self.real_path: str | None = None
         self._client = client
-        self._filled = not self.must_exist  # whether errors of the path are no longer final
+        # Whether the path was read once, or need not exist.  Then errors are retried.
+        self._filled = not self.must_exist
         self._stopped = False
         self._interrupted = False  # whether the last pass ended because the connection was lost
         self._resolution: Resolution | None = None  # kept while everything it depends on is watched
@@ -129,6 +130,7 @@ class Follower(Generic[A, T]):
 
     def _session_changed(self, state: State) -> None:
         if state in _CONNECTED and (self._interrupted or self._reconciler.triggered):
+            # A new connection ends the pause after an error.
             self._reconciler.cancel_timer()
             self._reconciler.trigger()
         elif state is State.CLOSED:
@@ -239,9 +241,10 @@ def depends_on(resolution: Resolution) -> Iterator[str]:
 
     A link is stored in the properties of its parent.  A node at the link's own path hides it.
     """
-    for path in (
-        resolution.links if resolution.missing is None else (*resolution.links, resolution.missing)
-    ):
+    paths = resolution.links
+    if resolution.missing is not None:
+        paths = (*paths, resolution.missing)
+    for path in paths:
         yield path
         yield parent(path)
 

@@ -149,16 +149,18 @@ class DoubleBarrier(NamedRecipe, Block["Participant"]):
                 cancel_watch(ready)
         return False
 
-    async def _wait_for_earlier_round(self, ready: int, lease: Lease) -> None:
-        """Wait until a member of it is gone; if there is none any more, delete its ``ready``.
+    async def _wait_for_earlier_round(self, ready_czxid: int, lease: Lease) -> None:
+        """Wait until a member of an earlier round has left.
+
+        If the round has no member any more, delete its ``ready`` instead.
 
         Args:
-            ready: the czxid of its ``ready``.
+            ready_czxid: of the earlier round's ``ready``.
             lease: this member's; the wait ends when it is lost.
         """
-        members = await _members_before(self._retrying, self.path, ready)
+        members = await _members_before(self._retrying, self.path, ready_czxid)
         if not members:  # their sessions have ended, so no other client deletes it
-            await self._retrying.delete_node(self._ready, ready)
+            await self._retrying.delete_node(self._ready, ready_czxid)
             return
         gone = self._retrying.wait_for_change(join(self.path, min(members)))
         await _fires_first(Deferred.fromCoroutine(gone), lease.lost)
@@ -298,11 +300,11 @@ class Participant(AlreadyEntered):
         """
 
         async def delete(_: object) -> None:
-            change = self._retrying.client.transaction()
-            change.delete(join(self.path, READY))
-            change.delete(self._lease.path)
+            transaction = self._retrying.client.transaction()
+            transaction.delete(join(self.path, READY))
+            transaction.delete(self._lease.path)
             try:
-                await change.commit()
+                await transaction.commit()
             except TransactionFailedError as error:
                 if not isinstance(error.__cause__, NoNodeError):
                     raise error.__cause__ or error from None
@@ -318,7 +320,7 @@ class Participant(AlreadyEntered):
 
 
 async def _members_before(retrying: RetryingClient, path: str, czxid: int) -> frozenset[str]:
-    """The members whose nodes are older than a transaction, that which created a ``ready``."""
+    """The names of the members' nodes that are older than a ``ready`` with this czxid."""
 
     async def is_before(name: str) -> bool:
         stat = await retrying.retry(lambda: retrying.client.exists(join(path, name)))

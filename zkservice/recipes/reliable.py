@@ -71,11 +71,11 @@ class QueueItem:
             if stat is None or stat.czxid != self._lease.token:
                 return await self._check_deleted()
             doubt.clear()
-        change = self._retrying.client.transaction()
-        change.delete(self._lease.path)
-        change.delete(self.path)
+        transaction = self._retrying.client.transaction()
+        transaction.delete(self._lease.path)
+        transaction.delete(self.path)
         try:
-            await change.commit()
+            await transaction.commit()
         except TransactionFailedError as error:
             if isinstance(error.__cause__, NoNodeError):
                 raise LeaseLostError(self.path) from error

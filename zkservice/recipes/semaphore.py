@@ -158,10 +158,10 @@ class Semaphore(NamedRecipe, Block[Lease]):
         """Create the holder's node if the lock is still held; False if it is not."""
 
         async def attempt() -> None:
-            change = self._retrying.client.transaction()
-            change.check(turn.path)
-            change.create(path, self.identifier.encode(), self._acl, ephemeral=True)
-            await change.commit()
+            transaction = self._retrying.client.transaction()
+            transaction.check(turn.path)
+            transaction.create(path, self.identifier.encode(), self._acl, ephemeral=True)
+            await transaction.commit()
 
         try:
             await self._retrying.retry(attempt)

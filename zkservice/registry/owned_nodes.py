@@ -171,8 +171,8 @@ class OwnedNodes:
         ]
         await gather_all(deleting)
 
-    async def delete_wanted(self, nodes: Iterable[ObservedNode], session: int) -> None:
-        """Delete our znodes at the wanted paths; `created_by_session` is False then."""
+    async def delete_current(self, nodes: Iterable[ObservedNode], session: int) -> None:
+        """Delete our znodes at the current paths; `created_by_session` is False then."""
         await self.delete_ours(nodes, session)
         self._created_by = 0
 

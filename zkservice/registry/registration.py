@@ -352,7 +352,7 @@ class Registration:
             await self._make_present(observed, session)
         elif self._goal is not Goal.FROZEN:
             await nodes.delete_abandoned(session)
-            await nodes.delete_wanted(observed, session)
+            await nodes.delete_current(observed, session)
             self._all_deleted()
 
     def _moved_to(self, real_parent: str) -> bool:

@@ -1,1 +1,1 @@
-"""The contracts that the embedded server keeps, on Apache's server."""
+"""The contract tests of the embedded server, on Apache's server."""

@@ -29,7 +29,7 @@ class SharedApache:
 
 
 class OnApache(ServerTestCase):
-    """Makes tests run on Apache's server, below a node of their own."""
+    """Makes tests run on Apache's server, each below its own node."""
 
     places: ClassVar[count[int]] = count()
 

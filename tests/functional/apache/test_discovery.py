@@ -1,4 +1,4 @@
-"""What a resolver sees, with the real server."""
+"""The resolver's contract tests with Apache's server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zkservice.testing.apache import skip_without_apache
 
 @skip_without_apache
 class ApacheTests(Contract):
-    """With the real one."""
+    """With Apache's server."""
 
     @override
     def hosts(self) -> str:

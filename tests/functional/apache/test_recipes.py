@@ -1,4 +1,4 @@
-"""The recipes beside kazoo's, on the real server."""
+"""The recipes together with kazoo's, on Apache's server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zkservice.testing.apache import skip_without_apache
 
 @skip_without_apache
 class ApacheTests(Contract, KazooTestCase):
-    """With Apache's."""
+    """With Apache's server."""
 
     async def setUp(self) -> None:  # type: ignore[override]
         """A server that has started."""
@@ -21,7 +21,7 @@ class ApacheTests(Contract, KazooTestCase):
         await self.start(self.server.connection_string)
 
     async def test_leases_outlive_a_server_that_is_restarted(self) -> None:
-        """A server that is killed and comes back costs neither a lease nor a place in the line."""
+        """Leases and places in the queue survive a server that is killed and restarted."""
         lease = await Lock(self.ours, self.path).acquire()
         second = ZooKeeperClient(self.server.connection_string, 10.0)
         self.addCleanup(second.close)

@@ -1,4 +1,4 @@
-"""SASL DIGEST-MD5 with the real server."""
+"""SASL DIGEST-MD5 with Apache's server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Server {
 
 @skip_without_apache
 class ApacheTests(SaslContract):
-    """With the real one."""
+    """With Apache's server."""
 
     @override
     def setUp(self) -> None:

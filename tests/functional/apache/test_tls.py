@@ -1,4 +1,4 @@
-"""TLS with the real server."""
+"""TLS with Apache's server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
 
 @skip_without_apache
 class ApacheTests(TLSContract):
-    """With the real one; one for all tests, since it takes seconds to start."""
+    """With Apache's server; one for all tests, since it takes seconds to start."""
 
     shared: ClassVar[ApacheTests | None] = None
 

@@ -1,4 +1,4 @@
-"""The tests of reading, writing, live views and places, on the real server.
+"""The tests of trees, live views and registrations behind links, on Apache's server.
 
 Left out are those that break connections and end sessions, or look into the server.
 """
@@ -28,7 +28,7 @@ class ApacheCarryOutTests(OnApache, test_writing.CarryOutTests):
 
 @skip_without_apache
 class ApacheInterferenceTests(OnApache, test_writing.InterferenceTests):
-    """Writing while others write."""
+    """Writing while other clients write."""
 
 
 @skip_without_apache
@@ -53,9 +53,9 @@ class ApachePropertyLinkTests(OnApache, test_live_views.PropertyLinkTests):
 
 @skip_without_apache
 class ApacheBesidePersistentTests(OnApache, test_live_views.BesidePersistentTests):
-    """Live views of nodes that are watched by others, too."""
+    """Live views of nodes that the client also watches otherwise."""
 
 
 @skip_without_apache
 class ApacheParentPathTests(OnApache, test_parent_path.ParentPathTests):
-    """Places behind links."""
+    """Registrations behind links."""
