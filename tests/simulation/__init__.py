@@ -19,6 +19,7 @@ module           what it is
 ``history``      what clients have seen, and the checks of it
 ``invariants``   what must hold: one table, one sentence each
 ``bounds``       the bounds of the manual, compared with all containers while a run lasts
+``consistency``  whether the containers of a server agree
 ``states``       the rare states that a long run has to reach
 ``run``          one run from its start to its end
 ``shrink``       which decisions a failure needs

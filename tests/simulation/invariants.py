@@ -32,6 +32,7 @@ SAFE: Final = {
     "whole": "A transaction is carried out as a whole or not at all.",
     "states": "The states of a session follow each other as its table says.",
     "no error": "No error is logged that nothing handles, and no call raises.",
+    "agree": "The server's containers agree about sessions, connections, ephemerals and watches.",
     "bounded": "Connections, timed calls and each container stay below their bounds.",
 }
 

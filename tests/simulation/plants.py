@@ -15,6 +15,7 @@ from unittest.mock import patch
 from zkservice.client import session_setup
 from zkservice.client.session_setup import AuthCredential, AuthCredentials
 from zkservice.embedded.server import OpenConnections
+from zkservice.embedded.watches import ExclusiveWatches, ServerWatches
 from zkservice.recipes import Barrier, DoubleBarrier, Queue, ReadWriteLock, reliable
 from zkservice.recipes.lock_queue import LockQueue
 from zkservice.recipes.queue_order import LockKind
@@ -183,6 +184,20 @@ def leak() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def forget() -> Iterator[None]:
+    """A server does not forget the watches of a connection that is closed."""
+
+    def nothing(self: Any, connection: Any) -> None:
+        connection.watched.clear()
+
+    with (
+        patch.object(ServerWatches, "forget", nothing),
+        patch.object(ExclusiveWatches, "forget", nothing),
+    ):
+        yield
+
+
 #: In which workload the effect of each shows.
 WHERE = {
     "sharer": "sharer",
@@ -191,6 +206,7 @@ WHERE = {
     "meeting": "meeting",
     "owner": "owner",
     "leak": "visitor",
+    "forget": "register",
     "registration": "service",
     "lock": "lock",
     "queue": "queue",
@@ -205,6 +221,7 @@ PLANTS: dict[str, Plant] = {
     "meeting": meeting,
     "owner": owner,
     "leak": leak,
+    "forget": forget,
     "registration": registration,
     "lock": lock,
     "queue": queue,

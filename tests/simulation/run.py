@@ -11,6 +11,7 @@ from typing import Final
 
 from tests.simulation.bounds import exceeded
 from tests.simulation.choices import Choices
+from tests.simulation.consistency import disagreements
 from tests.simulation.faults import FAULTS, Storm
 from tests.simulation.hermetic import hermetic
 from tests.simulation.workloads.base import Workload
@@ -37,6 +38,8 @@ RECOVERY: Final = 60.0
 ENDING: Final = 60.0
 #: Simulated seconds between checks.
 CHECK: Final = 0.25
+#: Each so many of them, the containers of the server are compared with each other.
+AGREE: Final = 4
 #: Each so many of them, all containers are looked at.
 BOUNDS: Final = 40
 
@@ -185,6 +188,9 @@ class Run:
             if calls > 1000 or ends > 300 or waiting > 20_000_000:
                 world.violated("bounded", f"{machine.name} has {machine.load}")
         self._checks += 1
+        if self._checks % AGREE == 0 and world.ensemble.up:
+            for one in disagreements(world.ensemble.server):
+                world.violated("agree", one)
         if self._checks % BOUNDS == 0:
             for one in exceeded(len(world.network.connections)):
                 world.violated("bounded", one)

@@ -138,6 +138,10 @@ class PlantTests(SynchronousTestCase):
         """A container grows."""
         self.assertTrue(self.found("leak"))
 
+    def test_forget(self) -> None:
+        """A server keeps the watches of closed connections."""
+        self.assertTrue(self.found("forget"))
+
     def test_every_plant_has_a_test(self) -> None:
         """And a workload in which its effect shows."""
         tests = {name.removeprefix("test_") for name in dir(self) if name.startswith("test_")}
