@@ -158,7 +158,7 @@ class TopView:
         ]
         room = max(0, size.lines - len(rows) - 4)
         where = self._options.path or "zkservice top"
-        title = f"{where}: {len(rows)} services"
+        title = f"{where}: {len(rows)} service{'s' * (len(rows) != 1)}"
         note = f"  {self._note}" if self._note else ""
         return render(
             f"{title}{note}  (q quits)", rows, oldest_requests(self.polled, room), size, colour

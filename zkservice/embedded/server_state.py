@@ -14,14 +14,14 @@ from twisted.logger import Logger
 
 from zkservice.embedded.access import ConnectionIdentities
 from zkservice.embedded.connection import Connection, ConnectionTransport, RequestStats, Session
-from zkservice.embedded.nodes import AccessList, Tree
+from zkservice.embedded.nodes import Tree
 from zkservice.embedded.sessions import PASSWORD_LENGTH, SessionTracker, first_session_id
 from zkservice.embedded.settings import ServerSettings
 from zkservice.embedded.store import Store, UnsavedChanges
 from zkservice.embedded.transaction import NodeEvent, Rules, Transaction
 from zkservice.embedded.watches import ExclusiveWatches, ServerWatches
 from zkservice.errors import NotReadOnlyError, ProtocolError
-from zkservice.wire.acl import Permission
+from zkservice.wire.acl import ACL, Permission
 from zkservice.wire.jute import decode, encode
 from zkservice.wire.records import ConnectRequest, ConnectResponse, Stat, WatcherEvent
 from zkservice.wire.watches import EventType, KeeperState
@@ -35,7 +35,7 @@ class NodeView(NamedTuple):
     """A znode at one moment."""
 
     data: bytes | None  #: its data
-    acl: AccessList  #: its ACL
+    acl: tuple[ACL, ...]  #: its ACL
     stat: Stat  #: its Stat
     children: frozenset[str]  #: the names of its children
 

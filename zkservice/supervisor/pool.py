@@ -156,7 +156,9 @@ class ProcessPool(WorkerEvents):
             self._commands.reload_again = True
             return
         self._commands.prepare()
-        self._log.info("reload: starting {size} new workers", size=self.size)
+        self._log.info(
+            "reload: starting {size} new worker{s}", size=self.size, s="s" * (self.size != 1)
+        )
         for _ in range(self.size):
             self._start_worker(self._successors, None)
             if not self._reloading:  # no process can be started, and the reload is over
