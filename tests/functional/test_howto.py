@@ -117,7 +117,7 @@ class ZooKeeperPageTests(HowToTestCase):
 
     def test_zookeeper_acl(self) -> None:
         """Only a service with the password can register."""
-        self.check("zookeeper_acl", 11)
+        self.check("zookeeper_acl", 12)
 
     def test_twisted(self) -> None:
         """Two services are listed, see each other, and follow a setting."""
