@@ -21,11 +21,14 @@ from zkservice.wire import acl
 from zkservice.wire.hosts import Address
 from zkservice.wire.records import OpCode
 
+#: Names that other rooms use, and programs do not.
+INTERNAL = {"acl_entries"}  # checks an argument
+
 
 def _is_public(name: str, value: object) -> bool:
-    """Whether a module defines this name for other modules."""
+    """Whether a module defines this name for programs."""
     own = name.isupper() or getattr(value, "__module__", "") == acl.__name__
-    return own and not name.startswith("_")
+    return own and not name.startswith("_") and name not in INTERNAL
 
 
 class NamesTests(SynchronousTestCase):

@@ -19,14 +19,15 @@ from zkservice.discovery.provider import Provider
 
 __all__ = ["HealthRules", "ProviderHealth", "ProviderRecord", "ProviderUse"]
 
-# Computing the candidates takes time in proportion to the providers, and as long for one ejection
-# as for many.  So many ejections in a large service must not each compute them anew.
+# Computing the candidates takes time in proportion to the providers, for one ejection as for many.
+# So in a large service, ejections do not each compute them anew.
+
 #: Up to this number of providers, an ejection changes the candidates immediately.
 MAX_AT_ONCE: Final = 100
 #: With more, the candidates are valid for this many seconds for each provider: 0.1 s for 1,000.
 SECONDS_EACH: Final = 0.0001
 
-#: Steps in which the weight of a new provider grows; the first one is its share at the start.
+#: Steps in which the weight of a new provider grows, from a tenth at the start to all of it.
 STEPS: Final = 10
 
 
@@ -35,7 +36,7 @@ class HealthRules:
     """When a provider is ejected, and how slowly a new one starts.
 
     Attributes:
-        failures: so many failures in a row eject a provider.
+        failures: failures in a row after which a provider is ejected.
         pause: seconds of the first ejection; each further one takes twice as long.
         longest_pause: seconds that an ejection takes at most.
         slow_start: seconds after which a new provider gets its full share; 0: at once.

@@ -106,7 +106,7 @@ class Publisher:
         self._interval = interval
         self._backoff = Backoff(RETRY, RETRY_MAX, random)
         self._reconciler = Reconciler(self._pass, clock, self._crashed, self._ready)
-        self._pause = Alarm(clock, self._paused)
+        self._pause = Alarm(clock, self._pause_ended)
         self._last_warnings: dict[str, str] = {}  # by target
         self._stopped = False
 
@@ -153,7 +153,7 @@ class Publisher:
     def _ready(self) -> bool:
         return not self._stopped and self._connected() and not self._pause.is_set
 
-    def _paused(self) -> None:
+    def _pause_ended(self) -> None:
         if self._reconciler.triggered:
             self._reconciler.trigger()
 
