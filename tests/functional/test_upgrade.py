@@ -159,11 +159,12 @@ class UpgradeCase(ReliabilityCase):
         self.assertEqual(self.looking.get_children(PROVIDERS), [])
 
     def registered_pid(self) -> int:
-        """Which process the znode names; 0 if there is none."""
+        """Which process the znode names; 0 if it names none, or is not there."""
         try:
-            return int(json.loads(self.looking.get(f"{PROVIDERS}/{self.address}")[0])["pid"])
+            data = self.looking.get(f"{PROVIDERS}/{self.address}")[0]
         except NoNodeError:
             return 0
+        return int(json.loads(data).get("pid", 0))
 
     @cached_property
     def looking(self) -> KazooClient:
