@@ -1,5 +1,5 @@
 // Reads services with Apache Curator's own service discovery, and prints what each type of
-// payload makes of them.  Run as: java -cp JARS CuratorReader.java HOSTS BASE NAME
+// payload makes of them.  Its arguments are HOSTS BASE NAME.
 package org.springframework.cloud.zookeeper.discovery;
 
 import java.util.Map;

@@ -23,10 +23,11 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet import reactor as installed  # noqa: TID251 - real connections
 from twisted.internet.defer import Deferred, TimeoutError
@@ -49,6 +50,8 @@ from zkservice.registry import live_children, register
 from zkservice.testing.apache import ApacheZooKeeper, ReservedPort
 from zkservice.wire.session import State
 
+T = TypeVar("T")
+
 reactor: Any = installed
 
 SESSION = 4.0  # seconds
@@ -64,6 +67,15 @@ MAX_VIOLATIONS = 50
 def sleep(seconds: float) -> Deferred[None]:
     """Wait in real time."""
     return deferLater(reactor, seconds, lambda: None)
+
+
+async def repeated(call: Callable[[], Awaitable[T]]) -> T:
+    """The result of something that may be repeated, where a busy machine may cost a connection."""
+    while True:
+        try:
+            return await call()
+        except ConnectionLossError:
+            await sleep(0.1)
 
 
 class Partitionable:
@@ -382,7 +394,7 @@ class Registers(Work):
         """Connect, and create the znodes."""
         await super().start()
         for path in self.PATHS:
-            await self.clients[0].ensure_path(path)
+            await repeated(partial(self.clients[0].ensure_path, path))
 
     async def act(self, number: int, client: ZooKeeperClient) -> None:
         """Reads and writes; a reply may be lost."""
@@ -461,7 +473,7 @@ class Holders(Work):
 
     async def finish(self) -> None:
         """Nobody is left in the queue."""
-        names = await self.clients[0].get_children(self.PATH)
+        names = await repeated(lambda: self.clients[0].get_children(self.PATH))
         if names:
             self.report.violated("recovers", f"{self.PATH} still has {names}")
 
@@ -538,12 +550,13 @@ class Providers(Work):
     async def start(self) -> None:
         """Register an address for each client but the last, which looks."""
         await super().start()
-        await self.clients[0].ensure_path(self.PATH)
+        await repeated(lambda: self.clients[0].ensure_path(self.PATH))
         self.registrations = [
             register(client, self.PATH, f"10.0.0.{number}:80")
             for number, client in enumerate(self.clients[:-1], 1)
         ]
-        self.view = await live_children(self.clients[-1], self.PATH, reactor=reactor)
+        look = partial(live_children, self.clients[-1], self.PATH, reactor=reactor)
+        self.view = await repeated(look)
         for one in self.registrations:
             await one.when_registered()
             one.subscribe(lambda change: self._count(change))
@@ -564,9 +577,9 @@ class Providers(Work):
                 self.report.violated("registered", f"the view has {sorted(self.view)}")
                 return
             await sleep(0.05)
-        await self.clients[-1].sync(self.PATH)
+        await repeated(lambda: self.clients[-1].sync(self.PATH))
         for one, client in zip(self.registrations, self.clients, strict=False):
-            stat = await self.clients[-1].exists(one.path)
+            stat = await repeated(partial(self.clients[-1].exists, one.path))
             identity = client.client_id
             if stat is None or identity is None or stat.ephemeral_owner != identity[0]:
                 self.report.violated("registered", f"{one.path} is not its client's: {stat}")

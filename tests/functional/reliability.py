@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from tests.functional.load import Counts, Load, Observer
-from tests.functional.processes import EmbeddedProcess, Twistd, started_kazoo, wait_for
+from tests.functional.processes import Twistd, started_kazoo, wait_for
+from tests.functional.shared_servers import Place, SharedApache, SharedEmbedded
 from zkservice.testing.apache import ApacheZooKeeper
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -54,7 +55,7 @@ class Scene:
 
 
 class ReliabilityCase(SynchronousTestCase):
-    """Processes, observers and figures, with the embedded ZooKeeper in a process of its own."""
+    """Processes, observers and figures, with an embedded ZooKeeper that tests share."""
 
     server: Any
 
@@ -64,10 +65,8 @@ class ReliabilityCase(SynchronousTestCase):
         self.server.start()
 
     def make_server(self) -> Any:
-        """A ZooKeeper that ends with the test; it is not started yet."""
-        server = EmbeddedProcess(self.mktemp())
-        self.addCleanup(server.stop)
-        return server
+        """A ZooKeeper that is not started yet."""
+        return Place(SharedEmbedded.hosts)
 
     def hosts(self) -> str:
         """The connection string of the ZooKeeper that is used."""
@@ -124,8 +123,16 @@ class ReliabilityCase(SynchronousTestCase):
         self.assertEqual((counts.lost, counts.refused, counts.errors), ([], 0, 0))
 
 
-class ApacheCase(ReliabilityCase):
+class SharedApacheCase(ReliabilityCase):
     """The same with Apache ZooKeeper; put it before another case to run that one's tests on it."""
+
+    @override
+    def make_server(self) -> Place:
+        return Place(SharedApache.hosts)
+
+
+class ApacheCase(ReliabilityCase):
+    """With an Apache ZooKeeper that the test may kill."""
 
     @override
     def make_server(self) -> ApacheZooKeeper:

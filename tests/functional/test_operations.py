@@ -25,7 +25,6 @@ from tests.certificates import Authority
 from tests.functional.processes import (
     TIMEOUT,
     TWISTD,
-    EmbeddedProcess,
     Twistd,
     conversation,
     fetch,
@@ -34,6 +33,7 @@ from tests.functional.processes import (
     started_kazoo,
     wait_for,
 )
+from tests.functional.shared_servers import Place, SharedEmbedded
 
 PATH = "/svc/providers"
 
@@ -120,9 +120,8 @@ class OperationsTests(SynchronousTestCase):
     """One embedded ZooKeeper, and processes that use it."""
 
     def setUp(self) -> None:
-        """A running ZooKeeper, an independent client, a folder."""
-        self.server = EmbeddedProcess(self.mktemp())
-        self.addCleanup(self.server.stop)
+        """A ZooKeeper, an independent client, a folder."""
+        self.server = Place(SharedEmbedded.hosts)
         self.server.start()
         self.kazoo: KazooClient = started_kazoo(self, self.server.connection_string)
         self.folder = tempfile.mkdtemp()  # short: a socket's path has a limit

@@ -34,7 +34,7 @@ from tests.functional.processes import (
     wait_for,
     write_module,
 )
-from tests.functional.reliability import PROVIDERS, UNHURRIED, ApacheCase, ReliabilityCase
+from tests.functional.reliability import PROVIDERS, UNHURRIED, ReliabilityCase, SharedApacheCase
 from zkservice.testing.apache import skip_without_apache
 
 APP = """
@@ -499,7 +499,7 @@ class ViewTests(ProcessesCase):
 
 
 @skip_without_apache
-class ApacheTests(ApacheCase, ProcessesCase):
+class ApacheTests(SharedApacheCase, ProcessesCase):
     """With Apache ZooKeeper: the life of the one registration."""
 
     def test_a_reload_keeps_the_znode_and_sigterm_removes_it(self) -> None:

@@ -6,6 +6,7 @@ with ``--no-deps``); what is not installed is skipped.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import json
 import os
@@ -13,6 +14,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -42,6 +45,8 @@ JARS = (
     *("jackson-core", "jackson-databind", "jackson-annotations", "guava"),
     *("zookeeper", "zookeeper-jute", "slf4j-api", "slf4j-nop"),
 )
+#: In Spring's package, since Jackson writes the name of a class of that.
+READER = "org.springframework.cloud.zookeeper.discovery.CuratorReader"
 
 PROMETHEUS = """
 scrape_configs:
@@ -182,8 +187,8 @@ class CuratorTests(ReaderTestCase):
 
     def read(self, name: str) -> dict[str, list[str]]:
         """What each type of payload reads of a service, without its name."""
-        jars = os.pathsep.join(str(JAVA_FOLDER / f"{jar}.jar") for jar in JARS)
-        words = ["java", "-cp", jars, str(HERE / "CuratorReader.java")]
+        words = ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        words += ["-cp", curator_reader(), READER]
         done = subprocess.run(
             [*words, self.hosts, "/services", name], capture_output=True, text=True, timeout=TIMEOUT
         )
@@ -281,6 +286,17 @@ class TwitterCommonsTests(SynchronousTestCase):
         leaving = Announcement("/svc", "h:1", {}, 0, available=False)
         read = instance.unpack_json(FORMATS["serverset"].data(leaving))
         self.assertEqual(read.status.name(), "STOPPING")
+
+
+@cache
+def curator_reader() -> str:
+    """The class path of a CuratorReader that is compiled once."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    jars = os.pathsep.join(str(JAVA_FOLDER / f"{jar}.jar") for jar in JARS)
+    source = str(HERE / "CuratorReader.java")
+    subprocess.run(["javac", "-d", folder, "-cp", jars, source], check=True, timeout=3 * TIMEOUT)
+    return f"{folder}{os.pathsep}{jars}"
 
 
 def _answers(address: str) -> bool:

@@ -40,21 +40,41 @@ from tests.functional.reliability import (
     UNHURRIED,
     ApacheCase,
     ReliabilityCase,
+    SharedApacheCase,
     timed,
 )
 from zkservice.testing.apache import ApacheEnsemble, skip_without_apache
 
 
-@skip_without_apache
-class ReliabilityTests(ApacheCase):
-    """On one server."""
+class OwnerCase(ReliabilityCase):
+    """What the znodes of services say."""
 
     def owner(self, client: KazooClient, address: str) -> int:
         """The session that owns an address; 0 if there is none."""
         stat = client.exists(f"{PROVIDERS}/{address}")
         return 0 if stat is None else int(stat.ephemeralOwner)
 
-    # -- the session and the znodes ----------------------------------------------------
+    def pid_of(self, client: KazooClient, address: str) -> int:
+        """The process that has registered an address; 0 if there is none."""
+        try:
+            return int(json.loads(client.get(f"{PROVIDERS}/{address}")[0])["pid"])
+        except NoNodeError:
+            return 0
+
+    def assert_lost_only_at_the_door(self, clients: int) -> None:
+        """Only connections that had not been accepted yet were lost.
+
+        When the port closes, each client may have one connection in the kernel's queue.
+        """
+        lost = self.last.counts.lost
+        self.assertLessEqual(len(lost), clients, lost)
+        self.assertTrue(all(one.startswith("ConnectionResetError ") for one in lost), lost)
+        self.assertEqual(self.last.counts.errors, 0)
+
+
+@skip_without_apache
+class ZooKeeperFaultTests(ApacheCase, OwnerCase):
+    """On one server, which is stopped and killed."""
 
     def test_expiry(self) -> None:
         """Cut off until its session has expired, it serves on; it is back when the network is."""
@@ -69,64 +89,6 @@ class ReliabilityTests(ApacheCase):
             back = scene.back()
         self.saw(gone=gone, back=back)
         self.assert_all_answered()
-
-    def test_node_deleted(self) -> None:
-        """Deleted by an operator, the address is back at once."""
-        self.serve()
-        client = self.kazoo()
-        with self.load() as scene:
-            address = scene.observer.addresses[0]
-            owner = self.owner(client, address)
-            client.delete(f"{PROVIDERS}/{address}")
-            wait_for("it is back", lambda: self.owner(client, address) == owner)
-        self.saw()
-        self.assert_all_answered()
-
-    def test_parents_deleted(self) -> None:
-        """Deleted with all that is above it, the address is back at once."""
-        self.serve()
-        client = self.kazoo()
-        with self.load() as scene:
-            address = scene.observer.addresses[0]
-            # At once: one after the other they would be back before the last is gone.
-            deletion = client.transaction()
-            for path in (f"{PROVIDERS}/{address}", PROVIDERS, "/reliability"):
-                deletion.delete(path)
-            self.assertEqual(deletion.commit(), [True, True, True])
-            wait_for("it is back", lambda: self.owner(client, address))
-        self.saw()
-        self.assert_all_answered()
-
-    def test_two_claim_one_address(self) -> None:
-        """Of two processes with one address the first has it, the other says so and waits."""
-        # It serves on until the clients have gone, since nothing else does at this address.
-        first = self.serve("--port", str(port := free_port()), "--drain-wait", "60000")
-        client = self.kazoo()
-        address = f"127.0.0.1:{port}"
-        owner = self.owner(client, address)
-        command = self.words("--host", "127.0.0.1", "--advertise", address)
-        second = Twistd(self.mktemp(), *command)
-        self.addCleanup(second.end)
-        with self.load() as scene:
-            second.wait_for_log("held by another process")
-            until = time.monotonic() + 2.0
-            while time.monotonic() < until:  # neither takes the znode from the other
-                self.assertEqual(self.owner(client, address), owner)
-                time.sleep(0.01)
-            self.assertEqual(scene.without, 0.0)
-        first.signal(signal.SIGTERM)
-        taken = timed("it changes", lambda: self.pid_of(client, address) == second.pid)
-        self.saw(taken=taken)
-        self.assert_all_answered()
-
-    def pid_of(self, client: KazooClient, address: str) -> int:
-        """The process that has registered an address; 0 if there is none."""
-        try:
-            return int(json.loads(client.get(f"{PROVIDERS}/{address}")[0])["pid"])
-        except NoNodeError:
-            return 0
-
-    # -- ZooKeeper itself -----------------------------------------------------------------
 
     def test_zookeeper_down(self) -> None:
         """Without any ZooKeeper for longer than a session it serves on, and keeps its address."""
@@ -178,6 +140,77 @@ class ReliabilityTests(ApacheCase):
             time.sleep(2 * SHORT / 1000)
             wait_for("it is there, or back", lambda: self.owner(client, address))
         self.saw()
+        self.assert_all_answered()
+
+    def test_sigterm_without_zookeeper(self) -> None:
+        """The end does not hang on a ZooKeeper that is away."""
+        process = self.serve("--limit", "drain-linger=20000")
+        with self.load(follow=False) as scene:
+            self.server.kill()
+            time.sleep(0.5)
+            before = scene.counts
+            began = time.monotonic()
+            process.signal(signal.SIGTERM)
+            self.assertEqual(process.wait(), 0, process.log())
+            ended = time.monotonic() - began
+        self.saw(ended=ended)
+        self.assertEqual(before.failed, 0)
+        self.assert_lost_only_at_the_door(6)
+
+
+@skip_without_apache
+class ReliabilityTests(SharedApacheCase, OwnerCase):
+    """On one server, which is well."""
+
+    # -- the session and the znodes ----------------------------------------------------
+
+    def test_node_deleted(self) -> None:
+        """Deleted by an operator, the address is back at once."""
+        self.serve()
+        client = self.kazoo()
+        with self.load() as scene:
+            address = scene.observer.addresses[0]
+            owner = self.owner(client, address)
+            client.delete(f"{PROVIDERS}/{address}")
+            wait_for("it is back", lambda: self.owner(client, address) == owner)
+        self.saw()
+        self.assert_all_answered()
+
+    def test_parents_deleted(self) -> None:
+        """Deleted with all that is above it, the address is back at once."""
+        self.serve()
+        client = self.kazoo()
+        with self.load() as scene:
+            address = scene.observer.addresses[0]
+            # At once: one after the other they would be back before the last is gone.
+            deletion = client.transaction()
+            for path in (f"{PROVIDERS}/{address}", PROVIDERS, "/reliability"):
+                deletion.delete(path)
+            self.assertEqual(deletion.commit(), [True, True, True])
+            wait_for("it is back", lambda: self.owner(client, address))
+        self.saw()
+        self.assert_all_answered()
+
+    def test_two_claim_one_address(self) -> None:
+        """Of two processes with one address the first has it, the other says so and waits."""
+        # It serves on until the clients have gone, since nothing else does at this address.
+        first = self.serve("--port", str(port := free_port()), "--drain-wait", "60000")
+        client = self.kazoo()
+        address = f"127.0.0.1:{port}"
+        owner = self.owner(client, address)
+        command = self.words("--host", "127.0.0.1", "--advertise", address)
+        second = Twistd(self.mktemp(), *command)
+        self.addCleanup(second.end)
+        with self.load() as scene:
+            second.wait_for_log("held by another process")
+            until = time.monotonic() + 2.0
+            while time.monotonic() < until:  # neither takes the znode from the other
+                self.assertEqual(self.owner(client, address), owner)
+                time.sleep(0.01)
+            self.assertEqual(scene.without, 0.0)
+        first.signal(signal.SIGTERM)
+        taken = timed("it changes", lambda: self.pid_of(client, address) == second.pid)
+        self.saw(taken=taken)
         self.assert_all_answered()
 
     # -- the process ------------------------------------------------------------------------
@@ -402,16 +435,6 @@ class ReliabilityTests(ApacheCase):
         self.saw(gone=gone)
         self.assert_all_answered()
 
-    def assert_lost_only_at_the_door(self, clients: int) -> None:
-        """Only connections that had not been accepted yet were lost.
-
-        When the port closes, each client may have one connection in the kernel's queue.
-        """
-        lost = self.last.counts.lost
-        self.assertLessEqual(len(lost), clients, lost)
-        self.assertTrue(all(one.startswith("ConnectionResetError ") for one in lost), lost)
-        self.assertEqual(self.last.counts.errors, 0)
-
     def test_sigterm_unheard(self) -> None:
         """Clients that do not follow the address are answered until they are refused."""
         # A client that stands still for a moment keeps its connection.
@@ -422,21 +445,6 @@ class ReliabilityTests(ApacheCase):
             self.assertEqual(process.wait(), 0, process.log())
         self.saw()
         self.assert_lost_only_at_the_door(12)
-
-    def test_sigterm_without_zookeeper(self) -> None:
-        """The end does not hang on a ZooKeeper that is away."""
-        process = self.serve("--limit", "drain-linger=20000")
-        with self.load(follow=False) as scene:
-            self.server.kill()
-            time.sleep(0.5)
-            before = scene.counts
-            began = time.monotonic()
-            process.signal(signal.SIGTERM)
-            self.assertEqual(process.wait(), 0, process.log())
-            ended = time.monotonic() - began
-        self.saw(ended=ended)
-        self.assertEqual(before.failed, 0)
-        self.assert_lost_only_at_the_door(6)
 
 
 @skip_without_apache

@@ -28,6 +28,7 @@ class PageTests(SynchronousTestCase):
         named = re.findall(r"``(test_\w+)``", self.page)
         cases = (
             test_reliability.ReliabilityTests,
+            test_reliability.ZooKeeperFaultTests,
             test_reliability.EnsembleTests,
             test_upgrade.LoadTests,
         )

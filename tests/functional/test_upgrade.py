@@ -43,9 +43,9 @@ from tests.functional.reliability import (
     PROVIDERS,
     ROOT,
     UNHURRIED,
-    ApacheCase,
     ReliabilityCase,
     Scene,
+    SharedApacheCase,
 )
 from zkservice.testing.apache import skip_without_apache
 
@@ -550,5 +550,5 @@ def heard(notify: socket.socket) -> tuple[int, str]:
 
 
 @skip_without_apache
-class ApacheTests(ApacheCase, LoadTests):
+class ApacheTests(SharedApacheCase, LoadTests):
     """With Apache ZooKeeper."""

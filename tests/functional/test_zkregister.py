@@ -17,7 +17,6 @@ from typing_extensions import override
 from tests.functional.processes import (
     TIMEOUT,
     TWISTD,
-    EmbeddedProcess,
     Twistd,
     free_port,
     runs,
@@ -25,6 +24,7 @@ from tests.functional.processes import (
     wait_for,
 )
 from tests.functional.registered_command import CODE
+from tests.functional.shared_servers import Place, SharedEmbedded
 
 PROGRAM = str(Path(__file__).with_name("registered_command.py"))
 PATH = "/svc/files"
@@ -36,9 +36,9 @@ class RegisterTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.folder = os.path.abspath(self.mktemp())
-        self.zookeeper = EmbeddedProcess(os.path.join(self.folder, "zookeeper"))
-        self.addCleanup(self.zookeeper.stop)
+        self.zookeeper = Place(SharedEmbedded.hosts)
         self.zookeeper.start()
+        os.makedirs(self.folder)
         self.kazoo = started_kazoo(self, self.zookeeper.connection_string)
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing_extensions import override
 
 from tests.discovery.contract import Contract
-from tests.functional.apache.base import SharedApache
+from tests.functional.shared_servers import SharedApache
 from zkservice.testing.apache import skip_without_apache
 
 
@@ -15,7 +15,7 @@ class ApacheTests(Contract):
 
     @override
     def hosts(self) -> str:
-        return SharedApache.started().connection_string
+        return SharedApache.hosts()
 
 
 del Contract  # not to be run by itself

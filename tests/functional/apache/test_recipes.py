@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.threads import deferToThread
 
-from tests.functional.apache.base import SharedApache
+from tests.functional.shared_servers import SharedApache
 from tests.recipes.test_kazoo import Contract, KazooTestCase
 from zkservice.client import ZooKeeperClient
 from zkservice.recipes import Lock
