@@ -17,7 +17,7 @@ from zkservice import errors
 
 DOCS = Path(errors.__file__).parent.parent / "docs"
 #: Seconds for one command, on a machine that is busy with other tests.
-LIMIT = 120.0
+LIMIT = 300.0
 _BLOCK = re.compile(
     r"^(?P<skip>\.\. skip-next.*\n\n)?\.\. code-block:: (?P<kind>\w+)\n"
     r"(?:   :caption: (?P<file>\S+)\n)?\n(?P<text>(?:(?:    .*)?\n)+)",
