@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # Functional tests wait more than they compute; the others compute.
 JOBS ?= 3
-FUNCTIONAL_JOBS ?= 3
+FUNCTIONAL_JOBS ?= 4
 TRIAL = $(BIN)/python -m twisted.trial
 PORT ?= 8080
 BIN = $(VENV)/bin

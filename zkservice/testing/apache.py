@@ -31,7 +31,7 @@ CLASSPATH: Final = "ZKSERVICE_ZOOKEEPER_CLASSPATH"
 # logging.
 _JARS: Final = ("zookeeper", "netty-codec", "slf4j-simple")
 _SERVER: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-_START_TIMEOUT: Final = 30.0  # seconds; Java on a busy machine
+_START_TIMEOUT: Final = 120.0  # seconds; Java on a busy machine
 _STOP_TIMEOUT: Final = 10.0
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class ApacheZooKeeper:
         """Start it, and wait until clients can connect.
 
         Raises:
-            RuntimeError: it did not start within 30 s; the message has the end of its output.
+            RuntimeError: it did not start within 120 s; the message has the end of its output.
         """
         if self._process is None:
             self.launch()
@@ -158,7 +158,7 @@ class ApacheZooKeeper:
         """Wait until clients can connect; for a member of an ensemble, until there is a leader.
 
         Raises:
-            RuntimeError: it did not start within 30 s; the message has the end of its output.
+            RuntimeError: it did not start within 120 s; the message has the end of its output.
         """
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline and self._running():
@@ -262,7 +262,7 @@ class ApacheEnsemble:
         """Start all members, and wait until clients can connect to each.
 
         Raises:
-            RuntimeError: one did not start within 30 s.
+            RuntimeError: one did not start within 120 s.
         """
         for member in self.members:
             member.launch()
