@@ -66,7 +66,7 @@ class HandingOverCase(SynchronousTestCase):
         """A connection is served within some turns of the reactor."""
         with client:
             client.settimeout(0.01)
-            for _ in range(200):
+            for _ in range(5000):
                 self.reactor.iterate(0.01)
                 try:
                     self.assertEqual(client.recv(100), b"welcome")
