@@ -70,6 +70,7 @@ class ProcessTests(SocketTestCase):
 
     async def test_ctrl_c_ends_a_program_without_a_reply(self) -> None:
         """Ctrl-C while the server does not answer ends the program, with its exit code."""
+        await self.client.close()  # it would connect again while the program starts
         self.zookeeper.pause()
         others = self.zookeeper.statistics().connections
         running = self.spawn("export", self.zookeeper.connection_string)
