@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -71,6 +72,12 @@ class ShedTests(SynchronousTestCase):
         clients[1].leave()
         self.assertIn(b" 200 OK", clients[0].send(GET))
         self.assertIn(b" 200 OK", end.connect().send(GET))
+
+    def test_the_application_has_descriptors_left(self) -> None:
+        """At the limit of connections, with those that are refused."""
+        for files, connections in ((1024, 896), (65_536, 65_408), (100, 25), (2, 1)):
+            self.patch(resource, "getrlimit", lambda _, files=files: (files, files))
+            self.assertEqual(descriptor_limit(), connections)
 
     def test_the_limit_of_open_files_limits_connections(self) -> None:
         """A larger limit of connections does not make the process run out of descriptors."""

@@ -86,7 +86,7 @@ class Limits:
     connections: int = _limit(
         0,
         "connections",
-        "Most connections; others get 503.  Never more than the limit of open files, less 64, "
+        "Most connections; others get 503.  Never more than the limit of open files, less 128, "
         "which 0 means.",
     )
     queue: int = _limit(

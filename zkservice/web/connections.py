@@ -17,11 +17,17 @@ __all__ = ["Connections", "Drainable", "descriptor_limit"]
 
 #: Connections over the limit that get a 503 at the same time.
 _MAX_REFUSED: Final = 32
+#: Descriptors that are not for connections; the application has some 70 of them.
+_RESERVED: Final = 128
 
 
 def descriptor_limit() -> int:
-    """The limit of open files, less a reserve for the application and the service itself."""
-    return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64)
+    """The number of connections that the limit of open files allows.
+
+    The others are for the application, the service itself and the connections over the limit.
+    """
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(files - _RESERVED, files // 4, 1)
 
 
 class Drainable(Protocol):
