@@ -76,11 +76,11 @@ class WaitersTests(SynchronousTestCase):
     def test_those_that_are_added_again_come_first(self) -> None:
         """Waiters that were removed and not fired keep their place; cancelled ones are dropped."""
         order: list[str] = []
-        old, gone = self.waiters.add(), self.waiters.add()
-        old.addCallback(lambda _: order.append("old"))
+        kept, cancelled = self.waiters.add(), self.waiters.add()
+        kept.addCallback(lambda _: order.append("old"))
         removed = self.waiters.remove_all()
-        gone.cancel()
-        self.failureResultOf(gone, CancelledError)
+        cancelled.cancel()
+        self.failureResultOf(cancelled, CancelledError)
         self.waiters.add().addCallback(lambda _: order.append("new"))
         self.waiters.add_again(removed)
         self.waiters.fire(1)

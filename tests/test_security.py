@@ -71,9 +71,9 @@ class SecretTests(SynchronousTestCase):
     def test_missing_tls_files_are_named_before_connecting(self) -> None:
         """A file that is missing or no PEM is named before anything connects."""
         self.assertIn("/nowhere cannot be read", self.refused(load_tls, TLS(ca="/nowhere")))
-        nonsense = self.file("nonsense")
-        for tls in (TLS(ca=nonsense), TLS(certificate=nonsense)):
-            self.assertIn(f"{nonsense} has no certificate", self.refused(load_tls, tls))
+        invalid = self.file("nonsense")
+        for tls in (TLS(ca=invalid), TLS(certificate=invalid)):
+            self.assertIn(f"{invalid} has no certificate", self.refused(load_tls, tls))
         self.assertTrue(callable(load_tls(TLS())))
 
 

@@ -188,8 +188,8 @@ class OperationTests(ClientTestCase):
     def test_paths_are_checked(self) -> None:
         """A request with an invalid path fails, and is not sent."""
         client = self.connected()
-        for asked in (client.get("a"), client.create("/a/"), client.delete("//")):
-            self.failure(asked, InvalidPathError)
+        for call in (client.get("a"), client.create("/a/"), client.delete("//")):
+            self.failure(call, InvalidPathError)
         value, watch = client.get_and_watch("")
         self.failure(value, InvalidPathError)
         self.assertNoResult(watch)
@@ -200,7 +200,7 @@ class OperationTests(ClientTestCase):
         wrong: Any = "nonsense"
         change = client.transaction()
         change.delete("/a", 2**40)
-        for asked in (
+        for call in (
             client.delete("/a", 2**40),
             client.set("/a", b"", wrong),
             client.create("/a", acl=[wrong]),
@@ -211,7 +211,7 @@ class OperationTests(ClientTestCase):
             client.add_auth("digest", 7),  # type: ignore[arg-type]
             change.commit(),
         ):
-            self.assertIn("has an invalid", str(self.failure(asked, UnwritableError)))
+            self.assertIn("has an invalid", str(self.failure(call, UnwritableError)))
         self.result(client.add_auth("digest", "u:p"))
         self.cable.cut()
         self.network.advance(1)

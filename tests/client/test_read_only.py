@@ -31,13 +31,13 @@ class ReadOnlyTests(ClientTestCase):
         """When the server has its quorum again, the client gets a full session."""
         self.server.read_only = True
         client = self.client(read_only=True)
-        news: list[State] = []
-        client.subscribe(news.append)
+        states: list[State] = []
+        client.subscribe(states.append)
         self.result(client.connect())
         self.server.read_only = False
         self.network.advance(1)
         self.assertEqual(
-            news, [State.CONNECTING, State.READ_ONLY, State.SUSPENDED, State.CONNECTED]
+            states, [State.CONNECTING, State.READ_ONLY, State.SUSPENDED, State.CONNECTED]
         )
         self.result(client.create("/a"))
 

@@ -706,10 +706,10 @@ class ExpiryTests(ClientTestCase):
         """Without a server, the session expires 4/3 of the time-out after the last bytes."""
         client = self.connected()
         states = record_states(client)
-        heard = self.network.seconds()
+        last_bytes = self.network.seconds()
         self.network.listening.clear()
         self.cable.cut()
-        self.network.advance(heard + TIMEOUT * 4 / 3 - self.network.seconds() - 0.1)
+        self.network.advance(last_bytes + TIMEOUT * 4 / 3 - self.network.seconds() - 0.1)
         self.assertEqual(states, [SUSPENDED])
         self.network.advance(0.2)
         self.assertEqual(states, [SUSPENDED, EXPIRED, CONNECTING])
@@ -1040,12 +1040,12 @@ class ListenerTests(ClientTestCase):
             closed: list[Deferred[None]] = []
 
             def close_it(
-                heard: State,
+                new_state: State,
                 state: State = state,
                 client: ZooKeeperClient = client,
                 closed: list[Deferred[None]] = closed,
             ) -> None:
-                if heard is state:
+                if new_state is state:
                     closed.append(client.close())
 
             client.subscribe(close_it)

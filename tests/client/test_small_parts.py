@@ -162,9 +162,9 @@ class FourLetterTests(ClientTestCase):
         """The word may be bytes, as it is for kazoo's ``command``."""
         reply = four_letter_word(f"{HOST}:{PORT}", b"ruok", reactor=self.network)
         self.assertEqual(self.result(reply), "imok")
-        nonsense = four_letter_word(f"{HOST}:{PORT}", None, reactor=self.network)  # type: ignore[arg-type]
+        call = four_letter_word(f"{HOST}:{PORT}", None, reactor=self.network)  # type: ignore[arg-type]
         self.assertIn(
-            "expected a word of four letters, got None", str(self.failure(nonsense, ValueError))
+            "expected a word of four letters, got None", str(self.failure(call, ValueError))
         )
 
     def test_an_unknown_word_fails(self) -> None:

@@ -47,9 +47,9 @@ class EmbeddedTests(TLSContract):
     async def serve(self) -> int:
         server = ZooKeeperServer(reactor, tick_time=0.5)
         with open(self.server_file) as file:
-            mine = PrivateCertificate.loadPEM(file.read())
+            certificate = PrivateCertificate.loadPEM(file.read())
         with open(self.authority.ca, "rb") as file:
-            options = mine.options(Certificate.loadPEM(file.read()))
+            options = certificate.options(Certificate.loadPEM(file.read()))
         endpoint = SSL4ServerEndpoint(reactor, 0, options, interface="127.0.0.1")
         port = await endpoint.listen(server.factory)
         server.start()

@@ -259,13 +259,13 @@ class SurvivingTests(ClientTestCase):
         """Subscribers get CONNECTED before the watches fire."""
         client, watches = self.watching()
         other = self.connected()
-        news: list[object] = []
-        client.subscribe(news.append)
-        watches[0].addCallback(lambda event: news.append(event.type))
+        order: list[object] = []
+        client.subscribe(order.append)
+        watches[0].addCallback(lambda event: order.append(event.type))
         self.network.cables[0].cut()
         self.result(other.set("/data", b""))
         self.network.advance(1)
-        self.assertEqual(news, [State.SUSPENDED, State.CONNECTED, EventType.DATA_CHANGED])
+        self.assertEqual(order, [State.SUSPENDED, State.CONNECTED, EventType.DATA_CHANGED])
         ignore_close(*watches)
 
     def test_lost_again_while_they_are_set(self) -> None:

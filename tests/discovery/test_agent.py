@@ -343,9 +343,9 @@ class AgentTests(ConnectedTestCase):
         to = await self.agent()
         with self.assertRaises(ConnectionRefusedError) as caught:
             await self.get(to)
-        said = str(caught.exception)
-        self.assertTrue(any(f"{one}: Connection refused" in said for one in addresses), said)
-        self.assertIn("the last of 2 providers that were tried", said)
+        message = str(caught.exception)
+        self.assertTrue(any(f"{one}: Connection refused" in message for one in addresses), message)
+        self.assertIn("the last of 2 providers that were tried", message)
         await self.client.delete(f"/svc/{addresses[0]}")
         await self.client.delete(f"/svc/{addresses[1]}")
         last = await self.listen(Factory.forProtocol(HangUp))

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from tests.client.base import HOST, PORT, ClientTestCase
 from tests.connected import ConnectedTestCase
-from tests.registry.test_endpoints import Said
+from tests.registry.test_endpoints import EchoClient
 from zkservice.client import ZooKeeperClient
 from zkservice.discovery.counted import CountingFactory
 from zkservice.discovery.endpoints import ClientEndpointParser, DiscoveringEndpoint
@@ -47,10 +47,10 @@ class DescriptionTests(ConnectedTestCase):
         """Connect with an endpoint string, and wait for an echo."""
         endpoint: Any = clientFromString(reactor, f"zk:{path}:servers={self.servers}{options}")
         try:
-            said = await endpoint.connect(Factory.forProtocol(Said))
-            said.transport.write(b"hello")
-            self.assertEqual(await said.heard, b"hello")
-            said.transport.abortConnection()
+            echo_client = await endpoint.connect(Factory.forProtocol(EchoClient))
+            echo_client.transport.write(b"hello")
+            self.assertEqual(await echo_client.received, b"hello")
+            echo_client.transport.abortConnection()
         finally:
             await endpoint.close()
 
@@ -97,9 +97,9 @@ class DescriptionTests(ConnectedTestCase):
         """Other children are ignored; if there are only such, the error names one."""
         await self.put("leader", b"10.0.0.1")
         await self.put("member_7", b'{"serviceEndpoint":{"host":"h","port":"x"}}')
-        said = await self.refused()
-        self.assertIn("'leader': it is not a service instance", said)
-        self.assertIn("1 more", said)
+        message = await self.refused()
+        self.assertIn("'leader': it is not a service instance", message)
+        self.assertIn("1 more", message)
         await self.put(self.address)
         await self.connect()
 
@@ -162,9 +162,9 @@ class DescriptionTests(ConnectedTestCase):
         endpoint: Any = None
         for _ in range(100):
             endpoint = clientFromString(reactor, f"zk:/svc:servers={self.servers}")
-            said = await endpoint.connect(Factory.forProtocol(Said))
-            ports[said.transport.getPeer().port] += 1
-            said.transport.abortConnection()
+            echo_client = await endpoint.connect(Factory.forProtocol(EchoClient))
+            ports[echo_client.transport.getPeer().port] += 1
+            echo_client.transport.abortConnection()
         self.addCleanup(endpoint.close)
         after = self.server.statistics()
         self.assertEqual(after.sessions - before.sessions, 1)
@@ -320,8 +320,8 @@ class NetworkTests(ClientTestCase):
         self.assertNoResult(connecting)
         self.network.advance(2)
         error = self.failureResultOf(connecting, TimeoutError)
-        said = f"{self.tried()[1]}:80 did not accept the connection within 2.0 s"
-        self.assertIn(said, str(error.value))
+        message = f"{self.tried()[1]}:80 did not accept the connection within 2.0 s"
+        self.assertIn(message, str(error.value))
 
     def test_dead_network_fails_after_five_timeouts(self) -> None:
         """If no address accepts, it fails after five time-outs, not after all addresses."""

@@ -69,8 +69,8 @@ class FailureTests(FollowerTestCase):
                 self.assertTrue(self.clock.getDelayedCalls())
                 self.clock.advance(0.1)
             await self.until(lambda: "c" in view)
-        told = [event for event in events if event["log_level"] is LogLevel.error]
-        self.assertEqual([event["path"] for event in told], ["/a"] * 3)
+        errors = [event for event in events if event["log_level"] is LogLevel.error]
+        self.assertEqual([event["path"] for event in errors], ["/a"] * 3)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     async def test_pauses_are_bounded(self) -> None:

@@ -48,7 +48,7 @@ class ReplacedFileTests(SynchronousTestCase):
         """The new file has the owner of the old one, or it is not written."""
         self.path.write_bytes(b"old")
         owner = (os.stat(self.path).st_uid, os.stat(self.path).st_gid)
-        real, asked = os.fstat, []
+        real, owners = os.fstat, []
 
         def another(descriptor: int) -> os.stat_result:
             """A new file, as it looks to a process of another user."""
@@ -56,9 +56,9 @@ class ReplacedFileTests(SynchronousTestCase):
             return os.stat_result((*found[:4], 12345, 54321, *found[6:]))
 
         self.patch(os, "fstat", another)
-        self.patch(os, "fchown", lambda descriptor, *ids: asked.append(ids))
+        self.patch(os, "fchown", lambda descriptor, *ids: owners.append(ids))
         self.file.write(b"new")
-        self.assertEqual(asked, [owner])
+        self.assertEqual(owners, [owner])
 
         def refuse(descriptor: int, *ids: int) -> None:
             raise PermissionError(1, "Operation not permitted")

@@ -29,14 +29,14 @@ class FakeSocket:
 
     def __init__(self) -> None:
         self.servers = EMPTY
-        self.asked: list[str] = []
+        self.sent: list[str] = []
         self.replies: dict[str, str] = {}
 
     async def ask(self, command: str) -> str:
         """The reply to a command."""
         if command.startswith("show"):
             return self.servers
-        self.asked.append(command)
+        self.sent.append(command)
         return self.replies.get(command.split()[0], "")
 
 
@@ -57,11 +57,11 @@ class TargetTests(SynchronousTestCase):
         """All commands are sent; without commands nothing has changed."""
         self.assertTrue(self.publish(WEB))
         self.assertEqual(
-            [each.split()[0] for each in self.socket.asked], ["add", "enable", "enable"]
+            [each.split()[0] for each in self.socket.sent], ["add", "enable", "enable"]
         )
-        self.socket.asked.clear()
+        self.socket.sent.clear()
         self.assertFalse(self.publish())
-        self.assertEqual((self.socket.asked, self.target.recheck), ([], module.RECHECK))
+        self.assertEqual((self.socket.sent, self.target.recheck), ([], module.RECHECK))
 
     def test_older_versions(self) -> None:
         """An experimental command is sent again in experimental mode."""
@@ -69,7 +69,7 @@ class TargetTests(SynchronousTestCase):
             "add": "This command is experimental and may only be used in experimental-mode",
         }
         self.publish(WEB)
-        self.assertEqual(self.socket.asked[1], f"experimental-mode on; {self.socket.asked[0]}")
+        self.assertEqual(self.socket.sent[1], f"experimental-mode on; {self.socket.sent[0]}")
 
     def test_server_with_connections_is_deleted_later(self) -> None:
         """It is checked again soon, without an error."""
@@ -99,7 +99,7 @@ class TargetTests(SynchronousTestCase):
         """It shows the commands, and sends none."""
         shown = self.successResultOf(self.target.preview([WEB]))
         self.assertIn("/run/admin.sock: add server web/10.0.0.1:8080 ", shown)
-        self.assertEqual(self.socket.asked, [])
+        self.assertEqual(self.socket.sent, [])
 
 
 class SocketTests(SynchronousTestCase):
@@ -113,22 +113,22 @@ class SocketTests(SynchronousTestCase):
     def ask(self) -> tuple[Deferred[str], Any]:
         """Send a command on a connected protocol."""
         socket = HAProxySocket("/run/admin.sock", self.reactor)
-        asked = Deferred.fromCoroutine(socket.ask("show info"))
+        reply = Deferred.fromCoroutine(socket.ask("show info"))
         [[address, factory, *_]] = self.reactor.unixClients
         self.assertEqual(address, "/run/admin.sock")
         protocol = factory.buildProtocol(None)
         protocol.makeConnection(self.transport)
-        return asked, protocol
+        return reply, protocol
 
     def test_reply(self) -> None:
         """The reply is everything until HAProxy closes."""
-        asked, protocol = self.ask()
+        reply, protocol = self.ask()
         self.assertEqual(self.transport.value(), b"show info\n")
         protocol.dataReceived(b"Name: ")
         protocol.dataReceived(b"HAProxy\n\n")
-        self.assertNoResult(asked)
+        self.assertNoResult(reply)
         protocol.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(self.successResultOf(asked), "Name: HAProxy")
+        self.assertEqual(self.successResultOf(reply), "Name: HAProxy")
 
     def test_connections_are_not_logged(self) -> None:
         """There is one every few seconds, for as long as zkfollow runs."""
@@ -141,33 +141,33 @@ class SocketTests(SynchronousTestCase):
 
     def test_connection_that_breaks(self) -> None:
         """A reply that is cut off is an error."""
-        asked, protocol = self.ask()
+        reply, protocol = self.ask()
         protocol.connectionLost(Failure(ConnectionLost()))
-        self.assertIn("was cut off", str(self.failureResultOf(asked, PublishError).value))
+        self.assertIn("was cut off", str(self.failureResultOf(reply, PublishError).value))
 
     def test_silence(self) -> None:
         """A missing reply is a time-out."""
-        asked, _ = self.ask()
+        reply, _ = self.ask()
         self.reactor.advance(module.TIMEOUT)
-        self.assertIn("within 5 s", str(self.failureResultOf(asked, PublishError).value))
+        self.assertIn("within 5 s", str(self.failureResultOf(reply, PublishError).value))
         self.assertTrue(self.transport.disconnecting or self.transport.disconnected)
 
     def test_endless_reply(self) -> None:
         """The connection is closed on a reply that is too large."""
         self.patch(module, "MAX_REPLY", 10)
-        asked, protocol = self.ask()
+        reply, protocol = self.ask()
         protocol.dataReceived(b"x" * 11)
         self.assertTrue(self.transport.disconnecting or self.transport.disconnected)
         protocol.connectionLost(Failure(ConnectionLost()))
-        self.failureResultOf(asked, PublishError)
+        self.failureResultOf(reply, PublishError)
 
     def test_missing_socket(self) -> None:
         """The error names a missing socket."""
         socket = HAProxySocket("/run/admin.sock", self.reactor)
-        asked = Deferred.fromCoroutine(socket.ask("show info"))
+        reply = Deferred.fromCoroutine(socket.ask("show info"))
         factory = self.reactor.unixClients[0][1]
         factory.clientConnectionFailed(None, Failure(ConnectError(string="No such file")))
         self.assertIn(
             "HAProxy at /run/admin.sock cannot be reached",
-            str(self.failureResultOf(asked, PublishError).value),
+            str(self.failureResultOf(reply, PublishError).value),
         )

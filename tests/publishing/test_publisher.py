@@ -196,9 +196,9 @@ class PublisherTests(ResolverTestCase):
             self.publisher(command="")
             self.put("b:80")
         self.assertEqual(self.hosts_written(), "a b")
-        said = [each["what"] for each in events if "what" in each]
+        warnings = [each["what"] for each in events if "what" in each]
         self.assertEqual(
-            said, ["left out 'x;y:80' (the host is neither a host name nor an IP address)"]
+            warnings, ["left out 'x;y:80' (the host is neither a host name nor an IP address)"]
         )
 
     def test_preview_changes_nothing(self) -> None:

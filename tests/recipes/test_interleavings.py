@@ -248,9 +248,9 @@ class Consumers:
 
     def do_done(self, number: int) -> None:
         """Delete all items that a consumer has."""
-        for mine in [mine for mine in self.items if mine[0] == number]:
-            self.items.remove(mine)
-            self.finish(mine[1])
+        for taken in [taken for taken in self.items if taken[0] == number]:
+            self.items.remove(taken)
+            self.finish(taken[1])
         self.world.network.run_due()
 
     def finish(self, item: QueueItem) -> None:
@@ -265,9 +265,9 @@ class Consumers:
 
     def do_put_back(self, number: int) -> None:
         """Release all items that a consumer has."""
-        for mine in [mine for mine in self.items if mine[0] == number]:
-            self.items.remove(mine)
-            mine[1].release()
+        for taken in [taken for taken in self.items if taken[0] == number]:
+            self.items.remove(taken)
+            taken[1].release()
         self.world.network.settle()
 
     def do_cancel(self, number: int) -> None:

@@ -29,16 +29,16 @@ from zkservice.registry.endpoints import EndpointSettings, RegisteringEndpoint
 from zkservice.wire.acl import READ_ACL_UNSAFE
 
 
-class Said(Protocol):
+class EchoClient(Protocol):
     """Sends "hello", and records the echo."""
 
     def __init__(self) -> None:
-        self.heard: Deferred[bytes] = Deferred()
+        self.received: Deferred[bytes] = Deferred()
 
     @override
     def dataReceived(self, data: bytes) -> None:
         """The echo."""
-        self.heard.callback(data)
+        self.received.callback(data)
 
 
 class EndpointTests(ConnectedTestCase):
@@ -67,10 +67,10 @@ class EndpointTests(ConnectedTestCase):
         )
         connecting: Any = clientFromString(reactor, f"zk:/svc:servers={self.servers}")
         self.addCleanup(connecting.close)
-        said = await connecting.connect(Factory.forProtocol(Said))
-        said.transport.write(b"hello")
-        self.assertEqual(await said.heard, b"hello")
-        said.transport.abortConnection()
+        echo_client = await connecting.connect(Factory.forProtocol(EchoClient))
+        echo_client.transport.write(b"hello")
+        self.assertEqual(await echo_client.received, b"hello")
+        echo_client.transport.abortConnection()
         await port.stopListening()
         self.assertEqual(await self.client.get_children("/svc"), [])
 
@@ -190,8 +190,8 @@ class WithoutZooKeeperTests(ClientTestCase):
             self.network.advance(60)
         self.assertTrue(self.wrapped.listening)
         self.assertIs(port.registration.state, RegistrationState.WAITING)
-        (said,) = [event for event in events if "but not registered" in event["log_format"]]
-        self.assertEqual((said["addresses"], said["path"]), ("10.0.0.9:8080", "/svc"))
+        (warning,) = [event for event in events if "but not registered" in event["log_format"]]
+        self.assertEqual((warning["addresses"], warning["path"]), ("10.0.0.9:8080", "/svc"))
         self.server.refuse = False
         self.network.advance(60)
         self.assertIs(port.registration.state, RegistrationState.REGISTERED)

@@ -142,7 +142,7 @@ class ChaosTests(SocketTestCase):
         numbers = {json.loads(text)["n"] for text in self.world.properties_seen}
         self.assertLessEqual(set(linked_told) - {None}, numbers)
         self.assertGreater(len(children_told) + len(properties_told), CHANGES / 10)
-        self.told_once(children_told, properties_told)
+        self.called_rarely_with_equal_values(children_told, properties_told)
 
     def disturb(self, number: int) -> None:
         """Break the connection at random, and expire the session."""
@@ -154,7 +154,7 @@ class ChaosTests(SocketTestCase):
         else:
             self.zookeeper.expire(session[0])
 
-    def told_once(self, children: list[Any], properties: list[Any]) -> None:
+    def called_rarely_with_equal_values(self, children: list[Any], properties: list[Any]) -> None:
         """Callbacks rarely receive the same value twice in a row: only if it changed in between."""
-        same = sum(a == b for told in (children, properties) for a, b in pairwise(told))
+        same = sum(a == b for calls in (children, properties) for a, b in pairwise(calls))
         self.assertLess(same, (len(children) + len(properties)) / 2)

@@ -600,11 +600,11 @@ class GarbageTests(LiveTestCase):
         view = await self.properties("/cms")
         view(lambda view: None)
         self.assertGreater(self.watches, 2)
-        gone = weakref.ref(view)
+        reference = weakref.ref(view)
         del view
         await self.sleep(0)
         gc.collect()
-        self.assertIsNone(gone())
+        self.assertIsNone(reference())
         await self.until(lambda: self.watches == 0)
         await self.until(lambda: self.zookeeper.statistics().watches == 0)
 
@@ -614,12 +614,12 @@ class GarbageTests(LiveTestCase):
         view = await self.children("/b")
         names: list[Any] = []
         view(lambda _, view=view: names.append(view))
-        gone = weakref.ref(view)
+        reference = weakref.ref(view)
         del view
         await self.sleep(0)
         names.clear()
         gc.collect()
-        self.assertIsNone(gone())
+        self.assertIsNone(reference())
 
     async def test_a_stopped_view_stays_as_it_is(self) -> None:
         """After `stop` there are no watches and no changes."""

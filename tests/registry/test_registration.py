@@ -123,22 +123,22 @@ class RegistrationTests(ClientTestCase):
     def test_after_a_lost_connection_it_syncs_before_it_looks(self) -> None:
         """After a lost connection, no decision is based on data of a server that is behind."""
         registration = self.registered()
-        asked: list[str] = []
+        synced: list[str] = []
         sync = self.ours.sync
 
         def record(path: str = "/") -> Deferred[str]:
-            asked.append(path)
+            synced.append(path)
             return sync(path)
 
         self.patch(self.ours, "sync", record)
         registration.suspend("pause")
         self.server.drop(self.session())
         self.until_it_is(registration, RegistrationState.OUT)
-        self.assertEqual(asked, [PARENT])
+        self.assertEqual(synced, [PARENT])
         self.assertEqual(self.owner(), 0)
         registration.resume()
         self.fired(registration.when_registered())
-        self.assertEqual(asked, [PARENT])
+        self.assertEqual(synced, [PARENT])
 
     def test_repr_names_the_state_and_the_znodes(self) -> None:
         """The repr has the state and the paths."""
@@ -618,7 +618,7 @@ class RegistrationTests(ClientTestCase):
         """Invalid arguments are refused before anything is changed."""
         with self.assertRaises(InvalidPathError):
             self.register(path="svc")
-        for nonsense in (
+        for address in (
             "nowhere",
             b"h:1",
             ("h", 65536),
@@ -629,8 +629,8 @@ class RegistrationTests(ClientTestCase):
             None,
         ):
             with self.assertRaises(AddressError) as caught:
-                self.register(address=nonsense)
-            self.assertIn(repr(nonsense), str(caught.exception))
+                self.register(address=address)
+            self.assertIn(repr(address), str(caught.exception))
 
     def test_an_address_may_be_a_pair_or_a_list_with_the_port_as_text(self) -> None:
         """A pair may have its port as text, and be a list; no host is a blank one."""
