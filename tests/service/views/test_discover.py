@@ -98,7 +98,7 @@ class DiscoverViewTests(ResolverTestCase):
         )
         views = self.make()
         views.follow(self.connecting("10.0.0.9:2181"))
-        status, _, body = self.ask(views=views, wait=module.FIRST_LOOK)
+        status, _, body = self.ask(views=views, wait=module.FIRST_READ_TIMEOUT)
         self.assertEqual(status, "503 Service Unavailable")
         self.assertIn("was not read yet", body)
 

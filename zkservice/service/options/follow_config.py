@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from zkservice.errors import ConfigurationError
 from zkservice.formats.addresses import parse_address
@@ -55,6 +55,13 @@ class OutputSpec:
     services: tuple[str, ...] = ()
 
 
+class OutputGroup(NamedTuple):
+    """A shell command, "" for none, and the outputs whose changes make it run."""
+
+    command: str
+    outputs: tuple[OutputSpec, ...]
+
+
 @dataclass(frozen=True)
 class FollowConfig:
     """The configuration of ``twistd zkfollow``.  Times are in seconds.
@@ -63,13 +70,13 @@ class FollowConfig:
         hosts: ZooKeeper's connection string.
         security: TLS and credentials for ZooKeeper.
         followed: the services.
-        groups: pairs of a command and the outputs whose changes make it run; the command may be "".
+        groups: the outputs, by the commands that they need.
     """
 
     hosts: str
     security: Security
     followed: tuple[FollowedService, ...]
-    groups: tuple[tuple[str, tuple[OutputSpec, ...]], ...]
+    groups: tuple[OutputGroup, ...]
     session_timeout: float = 10.0
     run_timeout: float = 30.0
     interval: float = 0.2
@@ -177,7 +184,7 @@ def follow_config(values: Values, environ: Mapping[str, str]) -> FollowConfig:
     )
 
 
-def _groups(values: Values, names: Sequence[str]) -> tuple[tuple[str, tuple[OutputSpec, ...]], ...]:
+def _groups(values: Values, names: Sequence[str]) -> tuple[OutputGroup, ...]:
     outputs: tuple[OutputSpec, ...] = values["to"]
     commands: tuple[str, ...] = values["run"] or ("",)
     if len(commands) == 1:
@@ -197,7 +204,7 @@ def _groups(values: Values, names: Sequence[str]) -> tuple[tuple[str, tuple[Outp
                 )
             seen.add(each.target)
             groups.setdefault(command.strip(), []).append(each)
-    return tuple((command, tuple(group)) for command, group in groups.items())
+    return tuple(OutputGroup(command, tuple(group)) for command, group in groups.items())
 
 
 def _for_services(output: OutputSpec, names: Sequence[str]) -> list[OutputSpec]:

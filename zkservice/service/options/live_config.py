@@ -63,12 +63,13 @@ class LiveConfig:
         """
         written = self._sources.read()
         changed = _changed(self.given, written)
+        # Raises for an invalid value, also of an option that needs a restart.
         Values(OPTIONS, {name: written[name] for name in changed if name in written})
-        now = [name for name in changed if name in self._reloadable]
-        given = {name: one for name, one in self.given.items() if name not in now}
-        given |= {name: written[name] for name in now if name in written}
+        live = [name for name in changed if name in self._reloadable]
+        given = {name: one for name, one in self.given.items() if name not in live}
+        given |= {name: written[name] for name in live if name in written}
         application = None
-        if APPLICATION in now and APPLICATION in given:
+        if APPLICATION in live and APPLICATION in given:
             application = given[APPLICATION].texts[-1]
         known = {name: one for name, one in given.items() if name in self._reloadable}
         config = reread_config(
@@ -76,8 +77,8 @@ class LiveConfig:
         )
         if application is not None:
             check_application(config.application)
-        later = [name for name in changed if name not in now]
-        return Reread(config, given, tuple(now), tuple(later))
+        later = [name for name in changed if name not in live]
+        return Reread(config, given, tuple(live), tuple(later))
 
     def accept(self, reread: Reread) -> None:
         """Put into force what was read."""

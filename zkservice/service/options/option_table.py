@@ -42,7 +42,7 @@ LARGEST_INT: Final = 2**31 - 1
 # -- kinds ---------------------------------------------------------------------------
 
 
-#: A day: what is longer would never be seen.
+#: A day: a longer time is a mistake, such as milliseconds.
 _MOST_SECONDS: Final = 86_400
 
 

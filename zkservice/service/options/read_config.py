@@ -89,19 +89,20 @@ def reread_config(
         properties=dict(values["property"]),
         drain_wait=values["drain-wait"],
         drain_timeout=values["drain-timeout"],
-        **(_of_workers(values, config) if supervised else {}),
+        **(_parts_of_workers(values, config) if supervised else {}),
     )
 
 
-def _of_workers(values: Values, config: Config) -> dict[str, Any]:
-    before = config.processes
+def _parts_of_workers(values: Values, config: Config) -> dict[str, Any]:
+    """The parts of a configuration that new worker processes get."""
+    current = config.processes
     return {
         "front_end": _front_end(values),
         "processes": replace(
             _processes(values),
-            recycle_together=before.recycle_together,
-            reload=before.reload,
-            reload_extra=before.reload_extra,
+            recycle_together=current.recycle_together,
+            reload=current.reload,
+            reload_extra=current.reload_extra,
         ),
         "threads": values["threads"],
         "loggers": values["loggers"],
@@ -201,7 +202,7 @@ def _front_end(values: Values) -> FrontEnd:
                 f"{path} is {dict(views[:number])[path]} already"
             )
     limits = {**values.targets("limits"), **dict(values["limit"])}
-    proxies = _value(
+    proxies = _made(
         lambda: TrustedProxies(
             values["trusted-proxy"], values["proxy-hops"], values["proxy-header"] or _FORWARDED
         )
@@ -214,7 +215,7 @@ def _front_end(values: Values) -> FrontEnd:
     return FrontEnd(
         admin=admin,
         discover=_discover(values),
-        limits=_value(lambda: Limits(**limits)),
+        limits=_made(lambda: Limits(**limits)),
         proxies=proxies if values["trusted-proxy"] else None,
         **values.targets("front_end"),
     )
@@ -226,8 +227,8 @@ def _discover(values: Values) -> DiscoverSettings:
     return DiscoverSettings(**values.targets("discover"))
 
 
-def _value(make: Callable[[], Any]) -> Any:
-    """Call a constructor; turn its ValueError into a `ConfigurationError`."""
+def _made(make: Callable[[], Any]) -> Any:
+    """What a constructor returns; its ValueError becomes a `ConfigurationError`."""
     try:
         return make()
     except ValueError as error:

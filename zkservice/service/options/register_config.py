@@ -100,8 +100,8 @@ def read_health_url(text: str) -> HealthURL:
         raise ConfigurationError(f"{text!r}: {error}") from None
     if url.scheme == "https":
         raise ConfigurationError(f"{text!r}: only http: can be checked; use --health-tcp for TLS")
-    written = text.isascii() and text.isprintable() and " " not in text
-    if url.scheme != "http" or not host or not written or "@" in url.netloc or port == 0:
+    is_plain = text.isascii() and text.isprintable() and " " not in text
+    if url.scheme != "http" or not host or not is_plain or "@" in url.netloc or port == 0:
         raise ConfigurationError(f"must be http://HOST[:PORT][/PATH], not {text!r}")
     query = f"?{url.query}" if url.query else ""
     return HealthURL(host, 80 if port is None else port, f"{url.path or '/'}{query}")

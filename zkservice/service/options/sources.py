@@ -52,7 +52,7 @@ class Sources:
     file: str = field(init=False, default="")
     warnings: list[str] = field(init=False, default_factory=list)
     _variables: dict[str, Given] = field(init=False)
-    _spelled: str = field(init=False, default="")
+    _spelled: str = field(init=False, default="")  #: the file as the user wrote it
 
     def __post_init__(self) -> None:
         self._variables, self.warnings = read_environment(
@@ -223,7 +223,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _with_synonyms(table: OptionTable, written: Mapping[str, Given]) -> dict[str, Given]:
-    """Replace ``NAME=VALUE`` of ``limit`` by the hidden option NAME."""
+    """Replace each ``NAME=VALUE`` of ``limit`` by the hidden option NAME, if there is one."""
     found = dict(written)
     for name, given in written.items():
         row = table.by_name.get(name)

@@ -13,6 +13,7 @@ from zkservice.registry import Change, Registration, RegistrationState
 
 T = TypeVar("T")
 
+#: The parties that can have a reason.
 OPERATOR = "operator"
 HEALTH = "health"
 FRONT = "front"
@@ -30,7 +31,7 @@ class Availability:
 
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}
-        #: called when the reasons have changed
+        #: Called when the reasons have changed.
         self.changed: Callable[[], object] = lambda: None
         self._registration: Registration | None = None
 
@@ -60,9 +61,9 @@ class Availability:
         registration = self._registration
         if registration is None:
             return ""
-        ends = _OUT if self.reasons else _IN
+        wanted = _OUT if self.reasons else _IN
         try:
-            await when_in(registration, ends).addTimeout(CONFIRM, clock)
+            await when_in(registration, wanted).addTimeout(CONFIRM, clock)
         except TimeoutError:
             return f"not confirmed within {CONFIRM:g} s: {describe(registration)}"
         return ""
@@ -73,17 +74,17 @@ class Availability:
         if self._registration is None:
             return
         if self.reasons:
-            # An operator's reason may be stored as a state.  For an address that does not work the
-            # znode is deleted, because some readers ignore the state.
-            out = Unavailable.OUT if self.reasons.keys() == {OPERATOR} else None
-            self._registration.suspend("; ".join(self.reasons.values()), out)
+            # If only the operator has a reason, the znode may stay, with a state that says so.  For
+            # an address that does not work it is deleted, because some readers ignore the state.
+            stored = Unavailable.OUT if self.reasons.keys() == {OPERATOR} else None
+            self._registration.suspend("; ".join(self.reasons.values()), stored)
         else:
             self._registration.resume()
 
 
 #: No client should use the address: there is no znode, or its state says so.
 _OUT: Final = (RegistrationState.OUT, RegistrationState.WITHDRAWN)
-#: Registered, or withdrawn for good.
+#: Clients may use the address; or it is withdrawn for good, and waiting would not help.
 _IN: Final = (RegistrationState.REGISTERED, RegistrationState.WITHDRAWN)
 
 

@@ -177,8 +177,8 @@ async def describe_tree(
         ZooKeeperError: the first one cannot be read, or the connection is lost meanwhile.
     """
     found = [{**describe_node(path, *await client.get(path)), "depth": 0}]
-    cut = await _add_below(client, path, 1, most, found)
-    return found, cut
+    truncated = await _add_below(client, path, 1, most, found)
+    return found, truncated
 
 
 async def _add_below(
@@ -191,11 +191,11 @@ async def _add_below(
         return False
     if depth > _MAX_DEPTH:
         return bool(names)
-    cut = False
+    truncated = False
     for node in await _read_all(client, [join(path, name) for name in names[:most]]):
         if len(found) >= most:
             return True
         found.append({**node, "depth": depth})
         if node.get("children"):
-            cut |= await _add_below(client, node["path"], depth + 1, most, found)
-    return cut or len(names) > most
+            truncated |= await _add_below(client, node["path"], depth + 1, most, found)
+    return truncated or len(names) > most

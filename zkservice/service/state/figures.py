@@ -137,17 +137,17 @@ _MAX_NAME: Final = 32
 _MAX_COUNT: Final = 1 << 63
 
 
-def check_figures(told: Mapping[str, Any]) -> None:
+def check_figures(figures: Mapping[str, Any]) -> None:
     """Check the figures of a worker process: the application could have changed them.
 
     Raises:
         MessageError: the figures cannot be added to those of other workers.
     """
     try:
-        _check_counts(told.get("http", {}))
-        _check_counts(told.get("workers", {}))
-        _check_time(told.get("cpu", 0))
-        _check_totals(told.get("totals"))
+        _check_counts(figures.get("http", {}))
+        _check_counts(figures.get("workers", {}))
+        _check_time(figures.get("cpu", 0))
+        _check_totals(figures.get("totals"))
     except (AttributeError, LookupError, TypeError, ValueError):
         raise MessageError("invalid figures") from None
 
@@ -174,7 +174,7 @@ def _check_totals(totals: Mapping[str, Any] | None) -> None:
     for name in DURATIONS:
         cells, total = totals[name]
         if len(cells) != len(BOUNDS) + 1:
-            raise ValueError("other cells")
+            raise ValueError("a histogram with other cells")
         for cell in cells:
             _check_count(cell)
         _check_time(total)
@@ -220,59 +220,59 @@ class Sums:
 
     def __init__(self) -> None:
         self._ended: dict[str, int] = {}  # counters of the front ends of workers that have ended
-        self._completed = 0
-        self._cpu = 0.0
+        self._completed = 0  # requests that the threads of those workers have completed
+        self._cpu = 0.0  # seconds of processor time of those workers
         self._ended_totals = ResponseTotals()
 
-    def keep(self, told: Mapping[str, Any]) -> None:
+    def keep(self, figures: Mapping[str, Any]) -> None:
         """Keep the counters of a worker that has ended, so that sums never decrease."""
-        for name, value in told.get("http", {}).items():
-            if name not in _PRESENT:
+        for name, value in figures.get("http", {}).items():
+            if name not in _GAUGES:
                 self._ended[name] = self._ended.get(name, 0) + value
-        self._completed += told.get("workers", {}).get("completed", 0)
-        self._cpu += told.get("cpu", 0)
-        _add_totals(self._ended_totals, told)
+        self._completed += figures.get("workers", {}).get("completed", 0)
+        self._cpu += figures.get("cpu", 0)
+        _add_totals(self._ended_totals, figures)
 
-    def http(self, told: Iterable[Mapping[str, Any]]) -> FrontEndStatistics:
+    def http(self, workers: Iterable[Mapping[str, Any]]) -> FrontEndStatistics:
         """The sums of all front ends."""
-        present = [one["http"] for one in told if one.get("http")]
+        reported = [one["http"] for one in workers if one.get("http")]
         values: dict[str, Any] = {}
         for each in fields(FrontEndStatistics):
             values[each.name] = sum(
-                (one.get(each.name, 0) for one in present), self._ended.get(each.name, 0)
+                (one.get(each.name, 0) for one in reported), self._ended.get(each.name, 0)
             )
-        values["draining"] = bool(present) and all(one.get("draining") for one in present)
+        values["draining"] = bool(reported) and all(one.get("draining") for one in reported)
         return FrontEndStatistics(**values)
 
-    def workers(self, told: Iterable[Mapping[str, Any]]) -> WorkersStatistics:
+    def workers(self, workers: Iterable[Mapping[str, Any]]) -> WorkersStatistics:
         """The sums of all thread pools."""
-        present = [one["workers"] for one in told if one.get("workers")]
+        reported = [one["workers"] for one in workers if one.get("workers")]
         values = {
-            each.name: sum(one.get(each.name, 0) for one in present)
+            each.name: sum(one.get(each.name, 0) for one in reported)
             for each in fields(WorkersStatistics)
         }
         values["completed"] += self._completed
         return WorkersStatistics(**values)
 
-    def cpu_seconds(self, told: Iterable[Mapping[str, Any]]) -> float:
+    def cpu_seconds(self, workers: Iterable[Mapping[str, Any]]) -> float:
         """The processor time of all workers, in seconds."""
-        return float(sum((one.get("cpu", 0) for one in told), self._cpu))
+        return float(sum((one.get("cpu", 0) for one in workers), self._cpu))
 
-    def totals(self, told: Iterable[Mapping[str, Any]]) -> ResponseTotals:
+    def totals(self, workers: Iterable[Mapping[str, Any]]) -> ResponseTotals:
         """The responses of all workers."""
         sums = ResponseTotals()
         _add_totals(sums, {"totals": totals_to_json(self._ended_totals)})
-        for one in told:
+        for one in workers:
             _add_totals(sums, one)
         return sums
 
 
-#: Gauges of a front end, as opposed to counters: they end with the worker.
-_PRESENT: Final = ("connections", "in_service", "draining")
+#: Figures of a front end that are no counters: those of a worker that has ended do not count.
+_GAUGES: Final = ("connections", "in_service", "draining")
 
 
-def _add_totals(sums: ResponseTotals, told: Mapping[str, Any]) -> None:
-    totals = told.get("totals")
+def _add_totals(sums: ResponseTotals, figures: Mapping[str, Any]) -> None:
+    totals = figures.get("totals")
     if not totals:
         return
     for method, status, count in totals["responses"]:

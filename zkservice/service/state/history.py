@@ -51,10 +51,12 @@ class Period:
 
 @dataclass(frozen=True)
 class _Sample:
+    """The totals since the start, at one moment."""
+
     at: float
     errors: int
-    durations: Sequence[int]  #: the cells of the histogram
-    lag: Sequence[int]
+    durations: Sequence[int]  #: the cells of the histogram of requests
+    lag: Sequence[int]  #: the cells of the histogram of the reactor's delays
 
     def until(self, later: _Sample) -> Period:
         """What happened between this sample and a later one."""
@@ -86,12 +88,12 @@ class History:
         self._clock = clock
         self._totals = totals
         self._samples: deque[_Sample] = deque(maxlen=_SAMPLES)
-        self._alarm = Alarm(clock, self._keep)
+        self._alarm = Alarm(clock, self._take_sample)
 
     def start(self) -> None:
         """Start to take samples."""
         if not self._alarm.is_set:
-            self._keep()
+            self._take_sample()
 
     def stop(self) -> None:
         """Stop taking samples."""
@@ -118,7 +120,7 @@ class History:
         """The last ten minutes in steps of 5 s, the oldest first."""
         return [before.until(after) for before, after in pairwise(self._samples)]
 
-    def _keep(self) -> None:
+    def _take_sample(self) -> None:
         self._alarm.set(STEP)
         try:
             self._samples.append(self._sample())

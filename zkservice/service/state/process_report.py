@@ -16,7 +16,7 @@ class ProcessReport:
         name: the worker's name; "" if there is only one process.
         value: the reply, in values that JSON can express; None with an ``error``.
         error: why there is no value, as for a process whose reactor does not run.
-        stuck: whether the process has neither replied nor refused.
+        stuck: whether the process has not replied in time.
         stack: the stacks of its threads if it is stuck, as written by faulthandler.
     """
 
@@ -32,8 +32,8 @@ class ProcessReport:
         """The error as a sentence, with the stacks if the process is stuck."""
         if not self.stuck:
             return f"{self.title}: {self.error}"
-        said = f"{self.title} is stuck: {self.error}"
-        return f"{said}\n{self.stack}" if self.stack else said
+        text = f"{self.title} is stuck: {self.error}"
+        return f"{text}\n{self.stack}" if self.stack else text
 
     @property
     def title(self) -> str:

@@ -25,7 +25,7 @@ MAX_FOLLOWED: Final = 50
 #: Seconds without a request after which a service may be replaced by another one.
 IDLE: Final = 600.0
 #: Seconds to wait for a service to be read for the first time.
-FIRST_LOOK: Final = 2.0
+FIRST_READ_TIMEOUT: Final = 2.0
 
 
 def discover_paths() -> list[str]:
@@ -37,7 +37,7 @@ class DiscoverViews:
     """Shows services in the formats of `CONSUMERS`; follows a service from its first request.
 
     Args:
-        own: the path of this service; it and its siblings are shown.
+        own: the path of this service.  It and the services beside it are always shown.
         settings: which other services are shown.
         reactor: tells the time.
     """
@@ -47,7 +47,7 @@ class DiscoverViews:
         self._settings = settings
         self._reactor: IReactorTime = reactor
         self._client: ZooKeeperClient | None = None
-        self._sources: dict[str, tuple[Source, float]] = {}  # with the time of the last request
+        self._sources: dict[str, tuple[Source, float]] = {}  # and the time of the last request
 
     def views(self) -> dict[str, View]:
         """The views by path; empty unless they are enabled."""
@@ -63,9 +63,9 @@ class DiscoverViews:
         self._client = client
 
     def _ask(self, consumer: Consumer, environ: dict[str, Any]) -> Deferred[View]:
-        return Deferred.fromCoroutine(self._shown(consumer, environ.get("QUERY_STRING", "")))
+        return Deferred.fromCoroutine(self._render(consumer, environ.get("QUERY_STRING", "")))
 
-    async def _shown(self, consumer: Consumer, query: str) -> View:
+    async def _render(self, consumer: Consumer, query: str) -> View:
         try:
             source = self._source(_path(query, self._own))
             text = consumer.render(sort_out(consumer, [await self._listing(source)])[0])
@@ -79,7 +79,7 @@ class DiscoverViews:
         listing = source.listing()
         if listing is None:
             try:
-                await source.when_read().addTimeout(FIRST_LOOK, self._reactor, _too_late)
+                await source.when_read().addTimeout(FIRST_READ_TIMEOUT, self._reactor, _too_late)
             except (ZooKeeperError, CancelledError) as error:
                 raise _unavailable(f"{source.path} was not read yet: {error}") from None
             return await self._listing(source)
@@ -113,8 +113,8 @@ class DiscoverViews:
         if len(self._sources) < MAX_FOLLOWED:
             return
         oldest = min(self._sources, key=lambda path: self._sources[path][1])
-        source, asked = self._sources[oldest]
-        if now - asked < IDLE:
+        source, last_request = self._sources[oldest]
+        if now - last_request < IDLE:
             raise _unavailable(f"already following {MAX_FOLLOWED} other services")
         del self._sources[oldest]
         source.stop()

@@ -53,8 +53,9 @@ from zkservice.wire.session import State
 
 __all__ = ["Metrics"]
 
-#: Bounds of the histograms' buckets, in seconds: fewer than are counted, as each is a series.
-_SHOWN: Final = frozenset(2.0**power for power in range(-13, 7))
+#: Bounds of the histograms' buckets, in seconds: fewer than are counted, as each bucket is a time
+#: series in Prometheus.
+_SHOWN_BOUNDS: Final = frozenset(2.0**power for power in range(-13, 7))
 #: Characters of the labels of an exemplar (OpenMetrics 1.0), and the label.
 _MAX_EXEMPLAR: Final = 128
 _REQUEST_ID: Final = "request_id"
@@ -305,8 +306,8 @@ def _durations(
     examples: Mapping[int, RequestExample] | None = None,
 ) -> Metric:
     """A histogram with those of the bounds that are shown."""
-    below = list(accumulate(durations.cells))
-    shown = [cell for cell, bound in enumerate(BOUNDS) if bound in _SHOWN]
+    counts = list(accumulate(durations.cells))  # requests that took at most each bound
+    shown = [cell for cell, bound in enumerate(BOUNDS) if bound in _SHOWN_BOUNDS]
     limits = [*(BOUNDS[cell] for cell in shown), inf]
     latest: dict[int, RequestExample] = {}  # by the bucket
     for cell, example in (examples or {}).items():
@@ -315,7 +316,7 @@ def _durations(
             latest[bucket] = example
     buckets: list[Any] = []
     for bucket, (limit, count) in enumerate(
-        zip(limits, [*(below[cell] for cell in shown), below[-1]], strict=True)
+        zip(limits, [*(counts[cell] for cell in shown), counts[-1]], strict=True)
     ):
         exemplar = _exemplar(latest.get(bucket), limit)
         text = "+Inf" if limit == inf else str(limit)
@@ -329,7 +330,7 @@ def _exemplar(example: RequestExample | None, limit: float) -> Exemplar | None:
     """What OpenMetrics shows of a request; an id that is too long for it is left out."""
     if example is None or len(example.request_id) > _MAX_EXEMPLAR - len(_REQUEST_ID):
         return None
-    seconds = min(example.seconds, limit)  # a cell is right to 0.05 % only
+    seconds = min(example.seconds, limit)  # rounded: it may be above its bucket's limit
     return Exemplar({_REQUEST_ID: example.request_id}, seconds, example.at)
 
 

@@ -107,7 +107,7 @@ def around(text: str) -> Neighbourhood:
         more_siblings=3,
         sibling_events=[Happening(NOW - 5, text, False)],
         tree=[node, {**node, "depth": 1, "path": f"/svc/{text}/a"}],
-        tree_cut=True,
+        tree_truncated=True,
         edges=[(f"/a/{text}", f"/b/{text}"), (f"/b/{text}", "/c"), (f"/a/{text}", "/c")],
         problem=text,
     )

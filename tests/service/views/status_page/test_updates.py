@@ -245,7 +245,7 @@ class SurroundingsTests(ConnectedTestCase):
 
     async def test_siblings_come_and_go(self) -> None:
         """As soon as they do, without another look."""
-        self.around.look()
+        self.around.keep_reading()
         await self.until(lambda: self.around.tree)
         await self.client.create("/svc/providers/a:1", b"{}", ephemeral=True)
         await self.until(lambda: self.around.siblings)
@@ -257,7 +257,7 @@ class SurroundingsTests(ConnectedTestCase):
     async def test_nothing_is_read_when_nobody_looks(self) -> None:
         """Also the watch goes."""
         self.assertEqual(self.client.statistics().watches, 0)
-        self.around.look()
+        self.around.keep_reading()
         await self.until(lambda: self.around.tree)
         self.around.stop()
         await self.until(lambda: self.client.statistics().watches == 0)
@@ -266,7 +266,7 @@ class SurroundingsTests(ConnectedTestCase):
         """It is said, and tried again."""
         around = Surroundings(self.client, lambda: "/none", self.reactor, self.happenings)
         self.addCleanup(around.stop)
-        around.look()
+        around.keep_reading()
         await self.until(lambda: around.problem)
         self.assertIn("/none", around.problem)
 

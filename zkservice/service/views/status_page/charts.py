@@ -19,7 +19,7 @@ __all__ = ["Line", "chart", "nice_ceiling"]
 _SECONDS: Final = 600
 _WIDTH: Final = 600
 _HEIGHT: Final = 100
-#: Steps between which a line is not drawn on, as nothing is known.
+#: Steps of the history without a sample after which a line is interrupted.
 _GAP: Final = 2.5
 
 
@@ -50,7 +50,7 @@ def chart(title: str, unit: str, lines: Sequence[Line], now: float) -> Markup:
     values = [value for line in lines for _, value in line.points if value is not None]
     top = nice_ceiling(max(values, default=0.0))
     latest = [(line, _latest(line)) for line in lines]
-    said = ", ".join(f"{line.name} {_said(value, unit)}" for line, value in latest)
+    description = ", ".join(f"{line.name} {_with_unit(value, unit)}" for line, value in latest)
     return element(
         "figure",
         element(
@@ -73,7 +73,7 @@ def chart(title: str, unit: str, lines: Sequence[Line], now: float) -> Markup:
                 viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
                 preserveAspectRatio="none",
                 role="img",
-                aria_label=f"{title} in the last ten minutes; now {said}",
+                aria_label=f"{title} in the last ten minutes; now {description}",
             ),
             element(
                 "div",
@@ -102,7 +102,7 @@ def _latest(line: Line) -> float | None:
     return line.points[-1][1] if line.points else None
 
 
-def _said(value: float | None, unit: str) -> str:
+def _with_unit(value: float | None, unit: str) -> str:
     if value is None:
         return "none"
     return f"{_number(value)} {unit}".rstrip()
@@ -118,7 +118,7 @@ def _legend(line: Line, value: float | None, unit: str) -> Markup:
         "span",
         element("i", class_=f"swatch {line.kind}"),
         f"{line.name} ",
-        element("b", _said(value, unit)),
+        element("b", _with_unit(value, unit)),
     )
 
 

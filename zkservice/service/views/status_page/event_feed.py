@@ -23,9 +23,9 @@ __all__ = ["EVENTS", "EventFeed", "event_view"]
 #: The path from which the page gets its events.
 EVENTS: Final = "/-/events"
 
-#: Seconds between two looks at what has changed, and without an event after which a comment is
-#: sent, so that a connection that is lost is noticed.
+#: Seconds between two checks of what has changed.
 _INTERVAL: Final = 0.5
+#: Seconds without an event after which a comment is sent: only sending shows a lost connection.
 _SILENCE: Final = 15.0
 #: The most streams at a time; a further one ends the oldest.
 _MAX_CLIENTS: Final = 16
@@ -55,10 +55,10 @@ class EventFeed:
         self._fetch = fetch
         self._clock = clock
         self._streams: dict[Stream, None] = {}
-        self._sent: dict[str, str] = {}
-        self._last = 0.0  # when something was sent
+        self._sent: dict[str, str] = {}  # the sections as all streams have them
+        self._last_sent = 0.0
         self._failing = False
-        self._loop = LoopingCall(self._look)
+        self._loop = LoopingCall(self._check)
         self._loop.clock = clock
 
     def opened(self, stream: Stream) -> None:
@@ -79,8 +79,8 @@ class EventFeed:
             self._loop.stop()
             self._sent = {}
 
-    def _look(self) -> Deferred[None]:
-        return self._fetch().addCallbacks(self._send_changes, self._cannot_look)
+    def _check(self) -> Deferred[None]:
+        return self._fetch().addCallbacks(self._send_changes, self._cannot_check)
 
     def _send_changes(self, sections: Sections) -> None:
         self._failing = False
@@ -88,17 +88,17 @@ class EventFeed:
         now = self._clock.seconds()
         if changed:
             self._send(_event(changed), now)
-        elif now - self._last >= _SILENCE:
+        elif now - self._last_sent >= _SILENCE:
             self._send(b":\n\n", now)
         if self._streams:
             self._sent.update(changed)
 
     def _send(self, data: bytes, now: float) -> None:
-        self._last = now
+        self._last_sent = now
         for stream in list(self._streams):
             stream.send(data)
 
-    def _cannot_look(self, failure: Failure) -> None:
+    def _cannot_check(self, failure: Failure) -> None:
         if not self._failing:
             self._failing = True
             self._log.warn(

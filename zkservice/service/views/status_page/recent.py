@@ -24,7 +24,7 @@ _QUERY: Final = re.compile(r"\?\S*")
 _NUMBER: Final = re.compile(r"\d+(\.\d+)?|0x[0-9a-f]+")
 _PLACE: Final = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 #: Loggers whose messages contain nothing of a request but its method and path.
-_OURS: Final = ("zkservice.", "twisted.")
+_OWN_LOGGERS: Final = ("zkservice.", "twisted.")
 
 
 @dataclass
@@ -85,7 +85,7 @@ def _described(event: LogEvent, source: str) -> tuple[str, str]:
         return _one_line(event), _place_of(failure)
     stack = event.get("stack")  # of a worker process
     place = _place_in(stack) if isinstance(stack, str) else ""
-    if not source.startswith(_OURS):
+    if not source.startswith(_OWN_LOGGERS):
         return "a message of the application; see the log", place
     return _one_line(event), place
 
@@ -129,7 +129,7 @@ class Happening:
 
 
 class Happenings:
-    """The last of them.
+    """The latest happenings, up to a limit.
 
     Args:
         now: returns seconds since the epoch.
@@ -140,7 +140,7 @@ class Happenings:
         self._kept: deque[Happening] = deque(maxlen=_MAX_HAPPENINGS)
 
     def add(self, text: str, good: bool | None = None) -> None:
-        """Note that something happens."""
+        """Record that something has happened now."""
         self._kept.append(Happening(self._now(), text, good))
 
     def latest(self) -> list[Happening]:

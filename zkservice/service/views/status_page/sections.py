@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from zkservice.properties import decode
 from zkservice.service.state.history import Period
@@ -31,11 +31,12 @@ __all__ = ["SECTIONS", "render_sections"]
 
 #: Rows of a table that are shown.
 _MAX_ROWS: Final = 60
+#: Calls of a thread's stack; the innermost ones are shown.
 _MAX_STACK: Final = 40
 #: Lines of the stacks of a process that is stuck; its reactor's come last.
 _MAX_LINES: Final = 200
 _MAX_EVENTS: Final = 8
-#: Stacks of each process: to write them takes most of the time.
+#: Threads of each process whose stacks are shown: to render a stack takes most of the time.
 _MAX_STACKS: Final = 8
 _MAX_PROPERTIES: Final = 8
 _MAX_VALUE: Final = 80
@@ -141,36 +142,50 @@ def _summary(snapshot: Snapshot) -> Markup:
             element("span", f"zkservice {status.get('version')}"),
             class_="where",
         ),
-        element("ul", *(_figure(*each) for each in _key_figures(snapshot)), class_="figures"),
+        element("ul", *(each.render() for each in _key_figures(snapshot)), class_="figures"),
     )
 
 
-def _figure(name: str, value: str, note: str, kind: str) -> Markup:
-    return element(
-        "li",
-        element("span", name, class_="name"),
-        element("b", value, class_=kind or None),
-        element("span", note, class_="note"),
-    )
+class _KeyFigure(NamedTuple):
+    """A number in the head of the page.
+
+    Attributes:
+        kind: the class of its colour; "" for none.
+    """
+
+    name: str
+    value: str
+    note: str
+    kind: str = ""
+
+    def render(self) -> Markup:
+        return element(
+            "li",
+            element("span", self.name, class_="name"),
+            element("b", self.value, class_=self.kind or None),
+            element("span", self.note, class_="note"),
+        )
 
 
-def _key_figures(snapshot: Snapshot) -> Iterator[tuple[str, str, str, str]]:
+def _key_figures(snapshot: Snapshot) -> Iterator[_KeyFigure]:
     minute, figures = snapshot.last_minute, snapshot.figures
     failing = minute is not None and minute.errors > 0
-    yield "Requests", _rate(minute, "requests"), "per second", ""
-    yield "Errors", _rate(minute, "errors"), "5xx per second", "bad" if failing else ""
-    yield "Latency", seconds(None if minute is None else minute.p50), "median", ""
-    yield "Latency", seconds(None if minute is None else minute.p99), "99th percentile", ""
+    median, slowest = (None, None) if minute is None else (minute.p50, minute.p99)
+    yield _KeyFigure("Requests", _rate(minute, "requests"), "per second")
+    yield _KeyFigure("Errors", _rate(minute, "errors"), "5xx per second", "bad" if failing else "")
+    yield _KeyFigure("Latency", seconds(median), "median")
+    yield _KeyFigure("Latency", seconds(slowest), "99th percentile")
     if figures is None:
         return
     workers, http = figures.workers, figures.http
     full = "bad" if workers.busy >= workers.threads > 0 else ""
     stuck = f"busy, {workers.stuck} replaced" if workers.stuck else "busy"
-    yield "Threads", f"{workers.busy} / {workers.threads}", stuck, full
-    yield "Queue", f"{workers.queued:,}", "wait for a thread", "bad" if workers.queued else ""
+    yield _KeyFigure("Threads", f"{workers.busy} / {workers.threads}", stuck, full)
+    queue = "bad" if workers.queued else ""
+    yield _KeyFigure("Queue", f"{workers.queued:,}", "wait for a thread", queue)
     if http is not None:
-        yield "Connections", f"{http.connections:,}", "open", ""
-    yield "Memory", size(_memory(snapshot)), "resident", ""
+        yield _KeyFigure("Connections", f"{http.connections:,}", "open")
+    yield _KeyFigure("Memory", size(_memory(snapshot)), "resident")
 
 
 def _rate(period: Period | None, name: str) -> str:
@@ -237,10 +252,10 @@ def _process_table(snapshot: Snapshot) -> Markup:
 def _process(report: ProcessReport, requests: Mapping[str, Any]) -> Markup:
     title = element("h3", f"{report.name} (process {report.pid})") if report.name else None
     if report.value is None:
-        said = element(
+        problem = element(
             "p", _pill("stuck" if report.stuck else "no reply", "bad"), f" {report.error}"
         )
-        return join(title, said, _process_stack(report) if report.stack else None)
+        return join(title, problem, _process_stack(report) if report.stack else None)
     running = {each["thread"]: each for each in requests.get("requests", ()) if each["thread"]}
     threads = [each for each in report.value["threads"] if each["name"].startswith("application-")]
     busy = [each for each in threads if each["seconds"] is not None]
@@ -399,11 +414,12 @@ def _registration(snapshot: Snapshot, around: Neighbourhood) -> Markup:
 
 def _registered(one: Mapping[str, Any]) -> Markup:
     good = one["state"] == "registered"
-    leads = f" \N{RIGHTWARDS ARROW} {one['real_path']}" if one["real_path"] != one["path"] else ""
+    is_link = one["real_path"] != one["path"]
+    target = f" \N{RIGHTWARDS ARROW} {one['real_path']}" if is_link else ""
     return _facts(
         [
             ("State", _pill(one["state"], "good" if good else "bad")),
-            ("Path", element("code", f"{one['path']}{leads}")),
+            ("Path", element("code", f"{one['path']}{target}")),
             ("Addresses", element("code", ", ".join(one["addresses"]))),
             *([("Reason", one["reason"])] if one["reason"] else []),
         ]
@@ -436,7 +452,9 @@ def _tree(snapshot: Snapshot, around: Neighbourhood) -> Markup:
         )
         for number, each in enumerate(around.tree)
     ]
-    cut = _nothing("There is more; the page shows no more of it.") if around.tree_cut else None
+    cut = (
+        _nothing("There is more; the page shows no more of it.") if around.tree_truncated else None
+    )
     return join(element("ul", *items, class_="tree"), cut)
 
 

@@ -43,7 +43,7 @@ class PageSource:
         figures: returns what everything is doing.
         why_not_ready: returns why the service is not ready; "" if it is.
         history: of the last ten minutes.
-        inspect: asks the serving processes for their stacks or requests.
+        inspect: sends a request of `Inspector` to the serving processes.
     """
 
     status: Callable[[], Mapping[str, Any]]
@@ -55,7 +55,13 @@ class PageSource:
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """What the client has read from ZooKeeper."""
+    """What the client has read from ZooKeeper.
+
+    Attributes:
+        session: as `describe_session` has it.
+        registrations: as `describe_registration` has them.
+        siblings, more_siblings, tree, tree_truncated, edges, problem: as `Surroundings` has them.
+    """
 
     session: Mapping[str, Any]
     session_events: Sequence[Happening]
@@ -64,7 +70,7 @@ class Neighbourhood:
     more_siblings: int
     sibling_events: Sequence[Happening]
     tree: Sequence[Mapping[str, Any]]
-    tree_cut: bool
+    tree_truncated: bool
     edges: Sequence[tuple[str, str]]
     problem: str
 
@@ -149,8 +155,9 @@ class Observer:
     async def snapshot(self) -> Snapshot:
         """What everything is doing now."""
         source = self._source
-        asked = gatherResults([source.inspect("stacks"), source.inspect("requests")])
-        stacks, requests = await asked
+        stacks, requests = await gatherResults(
+            [source.inspect("stacks"), source.inspect("requests")]
+        )
         return Snapshot(
             now=self._reactor.seconds(),
             status=source.status(),
@@ -169,7 +176,7 @@ class Observer:
         around = self._surroundings
         if self._client is None or around is None:
             return None
-        around.look()
+        around.keep_reading()
         return Neighbourhood(
             session=describe_session(self._client),
             session_events=self._session_events.latest(),
@@ -180,7 +187,7 @@ class Observer:
             more_siblings=around.more_siblings,
             sibling_events=self._sibling_events.latest(),
             tree=around.tree,
-            tree_cut=around.tree_cut,
+            tree_truncated=around.tree_truncated,
             edges=around.edges,
             problem=around.problem,
         )

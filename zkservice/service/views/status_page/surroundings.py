@@ -25,8 +25,9 @@ from zkservice.znodes import split
 __all__ = ["Surroundings", "service_edges"]
 
 #: Seconds after the last view of the page until reading stops, and between two readings.
-_ATTENTION: Final = 15.0
+_VIEWED_FOR: Final = 15.0
 _INTERVAL: Final = 5.0
+#: Znodes beside this service's that are read, and znodes of the tree.
 _MAX_SIBLINGS: Final = 50
 _MAX_TREE: Final = 120
 #: Znodes that are searched for links.
@@ -46,7 +47,7 @@ class Surroundings:
         siblings: as `describe_siblings` has them.
         more_siblings: how many more there are.
         tree: as `describe_tree` has it.
-        tree_cut: whether there is more of it.
+        tree_truncated: whether there is more of it.
         edges: pairs of a service and one that it uses.
         problem: why nothing can be read; "" if it can.
     """
@@ -61,22 +62,22 @@ class Surroundings:
         self.siblings: Sequence[Mapping[str, Any]] = ()
         self.more_siblings = 0
         self.tree: Sequence[Mapping[str, Any]] = ()
-        self.tree_cut = False
+        self.tree_truncated = False
         self.edges: Sequence[tuple[str, str]] = ()
         self.problem = ""
         self._client = client
         self._path = path
         self._reactor = reactor
         self._happenings = happenings
-        self._names: frozenset[str] | None = None
+        self._names: frozenset[str] | None = None  # of the children; None: not known yet
         self._view: Children | None = None
-        self._looked = 0.0
+        self._viewed_at = 0.0
         self._loop = LoopingCall(self._read)
         self._loop.clock = reactor
 
-    def look(self) -> None:
-        """Note that the page is viewed: keep reading for a while."""
-        self._looked = self._reactor.seconds()
+    def keep_reading(self) -> None:
+        """Read now and for a while: the page is viewed."""
+        self._viewed_at = self._reactor.seconds()
         if not self._loop.running:
             self._loop.start(_INTERVAL).addErrback(lambda failure: None)
 
@@ -89,7 +90,7 @@ class Surroundings:
         self._view = self._names = None
 
     def _read(self) -> Deferred[None] | None:
-        if self._reactor.seconds() - self._looked > _ATTENTION:
+        if self._reactor.seconds() - self._viewed_at > _VIEWED_FOR:
             self.stop()
             return None
         reading = Deferred.fromCoroutine(self._read_all())
@@ -104,7 +105,7 @@ class Surroundings:
             self._view = await live_children(self._client, path, reactor=self._reactor)
             self._view(self._children_changed)
         await self._read_siblings()
-        self.tree, self.tree_cut = await describe_tree(self._client, path, _MAX_TREE)
+        self.tree, self.tree_truncated = await describe_tree(self._client, path, _MAX_TREE)
         everything, _ = await describe_tree(self._client, "/", _MAX_GRAPH)
         self.edges = service_edges(everything)
         self.problem = ""
