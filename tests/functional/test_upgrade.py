@@ -94,8 +94,10 @@ REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 SHY = """
 from twisted.scripts.twistd import run
 from zkservice.service.upgrading.successor import Successor
-say = Successor._say
-Successor._say = lambda self, what, **more: None if what == "ready" else say(self, what, **more)
+send_once = Successor._send_once
+Successor._send_once = lambda self, kind, **values: (
+    None if kind == "ready" else send_once(self, kind, **values)
+)
 run()
 """
 

@@ -89,14 +89,14 @@ class ServeService(Service):
         self._upgrade: Upgrade | None = None
         self._reactor = reactor
         self.front = make_front(self)
-        #: What happened in the last ten minutes.
+        #: Requests, failures and durations of the last ten minutes.
         self.history = History(reactor, self.front.totals)
         self.announcement: Announcer | None = None
         self._notifier = Notifier(os.environ, reactor)
         self._notifier.enabled = successor is None
         self._shutdown = Shutdown(reactor)
         self._exit = ExitCode()
-        self._began: float = reactor.seconds()
+        self._started: float = reactor.seconds()
         self._times = StateTimes(reactor)
         self._observer = Observer(
             PageSource(
@@ -119,28 +119,28 @@ class ServeService(Service):
         """Load the application, serve it, and register it."""
         super().startService()
         handlers: dict[signal.Signals, Callable[[], object]] = {
-            signal.SIGHUP: self._hang_up,
+            signal.SIGHUP: self._reopen_and_reload,
             signal.SIGTTIN: partial(self._resize_by, 1),
             signal.SIGTTOU: partial(self._resize_by, -1),
             signal.SIGUSR2: self._start_upgrade,
         }
-        take_signals_when_running(self._reactor, self._hurry, handlers)
+        take_signals_when_running(self._reactor, self._stop_at_once, handlers)
         self._reactor.addSystemEventTrigger("after", "shutdown", self._end)
         self._or_exit(self._start)
 
     def _or_exit(self, step: Callable[[], object]) -> None:
-        """Carry a step out; an error of the user's ends the process with one line."""
+        """Call a step of the start; an error that the user can correct ends the process."""
         try:
             step()
         except _USER_ERRORS as error:
             if self.successor is not None:
                 self.successor.failed(str(error))
-            force_exit(1, 0.0)  # the application may have been loaded
+            force_exit(1, 0.0)  # the application may have been loaded, and have started threads
             # To stderr, which twistd writes to the log as well.
             raise StartError(f"zkserve: {error}") from None
 
     def _start(self) -> None:
-        self.front.listen()  # where nothing was started as root
+        self.front.listen()  # if privilegedStartService was not called
         configure_loggers(self.config.loggers, as_events=self.config.log_format != "logging")
         globalLogPublisher.addObserver(self._observer.errors)
         page = StatusPage(self._observer, self._reactor)
@@ -197,7 +197,7 @@ class ServeService(Service):
         with contextlib.suppress(ReactorNotRunning):  # it is stopping already
             self._reactor.stop()
 
-    # -- what happens meanwhile ------------------------------------------------------
+    # -- state, and signals ------------------------------------------------------
 
     @property
     def workers(self) -> Workers | None:
@@ -209,7 +209,7 @@ class ServeService(Service):
         found: dict[str, Any] = {
             "pid": os.getpid(),
             "version": version("zkservice"),
-            "uptime": round(self._reactor.seconds() - self._began, 1),
+            "uptime": round(self._reactor.seconds() - self._started, 1),
             "rss": resident_bytes(),
             "last_minute": self.history.last(),
             **self.front.status(),
@@ -241,17 +241,17 @@ class ServeService(Service):
             append_to_log_files(globalLogPublisher)
             self._upgrade.start()
 
-    def _hang_up(self) -> None:
+    def _reopen_and_reload(self) -> None:
         """SIGHUP: the log files were moved away, the certificates renewed, the file edited."""
         reopen_log_files(globalLogPublisher)
-        self.front.hang_up()
+        self.front.reopen()
         if self.announcement is not None:
             self.announcement.admin_ports.opener.reload_certificates()
         self.log.info("The log files were opened again")
-        if self._read_again():
+        if self._reread_config():
             self.front.reload()
 
-    def _read_again(self) -> bool:
+    def _reread_config(self) -> bool:
         """Take what has changed in the configuration file; False if it is invalid."""
         if self._live is None:
             return True
@@ -268,10 +268,10 @@ class ServeService(Service):
         self.config = reread.config
         if self.announcement is not None:
             self.announcement.configure(reread.config)
-        self._tell_changes(reread)
+        self._log_changes(reread)
         return True
 
-    def _tell_changes(self, reread: Reread) -> None:
+    def _log_changes(self, reread: Reread) -> None:
         if reread.changed:
             self.log.info("configuration: changed {names}", names=", ".join(reread.changed))
         if reread.later:
@@ -294,11 +294,11 @@ class ServeService(Service):
         self._notifier.stopping()
         if self.successor is not None:
             await shutdown.step("giving back", self.successor.give_back(), GIVE_BACK)
-        new_ended = None if self._upgrade is None else self._upgrade.stop()
+        new_program_ended = None if self._upgrade is None else self._upgrade.stop()
         if announcement is not None:
             await announcement.withdraw(shutdown)
         await shutdown.step("closing the ports", front.close_ports(), DEREGISTER)
-        timeout = 0 if shutdown.hurried else self.config.drain_timeout
+        timeout = 0 if shutdown.at_once else self.config.drain_timeout
         self.log.info("Finishing the requests that run ({bound} s at most)", bound=timeout)
         await shutdown.step("draining", front.drain(timeout), timeout + 1)
         await shutdown.step("stopping the workers", front.stop(), 2.0)
@@ -306,21 +306,21 @@ class ServeService(Service):
         self._observer.stop()
         if announcement is not None:
             await announcement.close(shutdown)
-        if self._upgrade is not None and new_ended is not None:
+        if self._upgrade is not None and new_program_ended is not None:
             limit = self.config.drain_wait + self.config.drain_timeout
-            await shutdown.step("ending the new program", new_ended, limit + GIVE_BACK)
+            await shutdown.step("ending the new program", new_program_ended, limit + GIVE_BACK)
             self._upgrade.kill()
         self._notifier.stop()
         self.log.info("Stopped")
 
-    def _hurry(self) -> None:
+    def _stop_at_once(self) -> None:
         """A second signal: cut everything short."""
         self.front.drain(0)
         if self._upgrade is not None:
             self._upgrade.kill()
-        self._shutdown.hurry()
+        self._shutdown.cut_short()
 
     def _end(self) -> None:
         """End the process after the reactor, even if threads of the application still run."""
-        left = self.config.drain_timeout - self._shutdown.lasted
-        force_exit(self._exit.code, 0.0 if self._shutdown.hurried else max(0.0, left))
+        remaining = self.config.drain_timeout - self._shutdown.lasted
+        force_exit(self._exit.code, 0.0 if self._shutdown.at_once else max(0.0, remaining))

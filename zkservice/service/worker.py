@@ -32,13 +32,13 @@ from zkservice.service.process.exit import force_exit
 from zkservice.service.process.json_log import with_request
 from zkservice.service.process.loggers import configure_loggers
 from zkservice.service.state.figures import totals_to_json
-from zkservice.service.views.built_in import asked_views, view_paths, views_at_ports
+from zkservice.service.views.built_in import view_paths, views_at_ports, views_from_parent
 from zkservice.supervisor import WorkerSide
 
 __all__ = ["WorkerServer", "main"]
 
-#: Seconds to wait for the parent's reply about all processes.
-_ASK = 3.0
+#: Seconds to wait for a view that the parent makes from the figures of all processes.
+_VIEW_TIMEOUT = 3.0
 #: Seconds to finish requests after the parent has died.
 _ORPHAN_DRAIN = 5.0
 
@@ -62,22 +62,22 @@ class WorkerServer:
         configure_loggers(config.loggers, as_events=True)
 
         def ask(path: str, environ: dict[str, str]) -> Deferred[Any]:
-            answer: Deferred[Any] = side.ask("view", path, environ, timeout=_ASK)
-            return answer
+            reply: Deferred[Any] = side.ask("view", path, environ, timeout=_VIEW_TIMEOUT)
+            return reply
 
         front_end = config.front_end
-        views = views_at_ports(front_end, asked_views(view_paths(front_end), ask, reactor))
+        views = views_at_ports(front_end, views_from_parent(view_paths(front_end), ask, reactor))
         built_in = BuiltIn(lambda server: views)
         self._tally = built_in.tally
         self._name = name
         self._drain_timeout = config.drain_timeout
-        self._source = LoadedCode(config.application)
+        self._loaded_code = LoadedCode(config.application)
 
         def serve(config: Config, load: Callable[[], Application]) -> ApplicationServer:
             return ApplicationServer(config, reactor, load, built_in)
 
         if config.processes.reload:
-            self._server = self._source.serve(config, serve, settings.get("problem", ""))
+            self._server = self._loaded_code.serve(config, serve, settings.get("problem", ""))
         else:
             self._server = serve(config, partial(load_application, config.application))
         self._inspector = Inspector(self._server, reactor)
@@ -107,7 +107,7 @@ class WorkerServer:
         if what == "overloaded":
             return self._server.factory.server.queue.reached
         if what == "files":
-            return self._source.files(*arguments)
+            return self._loaded_code.files(*arguments)
         if what == "finish":
             self._server.drain(self._drain_timeout)
             return None
@@ -129,28 +129,28 @@ def main() -> None:
     """Run as a worker process."""
     from twisted.internet import reactor  # noqa: TID251 - this is the process's main function
 
-    at: Any = reactor
-    codes: list[int] = []
+    any_reactor: Any = reactor
+    exit_codes: list[int] = []
 
-    def leave(code: int) -> None:
-        codes.append(code)
-        at.callLater(0, at.stop)
+    def stop(exit_code: int) -> None:
+        exit_codes.append(exit_code)
+        any_reactor.callLater(0, any_reactor.stop)
 
-    make: Callable[..., WorkerServer] = partial(WorkerServer, at)
-    side = WorkerSide(at, make, leave)
+    make: Callable[..., WorkerServer] = partial(WorkerServer, any_reactor)
+    side = WorkerSide(any_reactor, make, stop)
 
     def observe(event: Any) -> None:
-        side.observe(with_request(event))  # of the thread that logs
+        side.observe(with_request(event))  # here, in the thread that logs and has the request
 
     # What the application prints goes to the service's log, too: a daemon's standard output and
     # error are /dev/null.
     globalLogBeginner.beginLoggingTo([cast(Any, observe)])
     side.attach()
-    at.callWhenRunning(_take_signals, at, side)
-    at.run()
-    code = codes[-1] if codes else 0
-    force_exit(code, 0.0)  # threads that the application has left behind
-    sys.exit(code)
+    any_reactor.callWhenRunning(_take_signals, any_reactor, side)
+    any_reactor.run()
+    exit_code = exit_codes[-1] if exit_codes else 0
+    force_exit(exit_code, 0.0)  # threads that the application has left behind
+    sys.exit(exit_code)
 
 
 def _take_signals(reactor: Any, side: WorkerSide) -> None:

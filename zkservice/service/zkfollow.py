@@ -41,7 +41,7 @@ from zkservice.service.process.systemd import Notifier
 __all__ = ["OPTIONS", "FollowService", "Options", "makeService"]
 
 #: Seconds for a running command to finish when the process stops.
-_LAST_WAIT: Final = 5.0
+_COMMAND_GRACE: Final = 5.0
 
 
 class FollowService(Service):
@@ -102,11 +102,13 @@ class FollowService(Service):
         """Connect, and start to follow the services."""
         super().startService()
         escape_log_texts(globalLogPublisher)
-        take_signals_when_running(self._reactor, self._hurry, {signal.SIGHUP: self._hang_up})
+        take_signals_when_running(
+            self._reactor, self._stop_at_once, {signal.SIGHUP: self._reopen_and_check}
+        )
         self.client.subscribe(self._session_changed)
         self.client.connect().addErrback(self._cannot_connect)
         if self._config.once or self._config.dry_run:
-            Deferred.fromCoroutine(self._once()).addErrback(self._failed)
+            Deferred.fromCoroutine(self._run_once()).addErrback(self._failed)
             return
         for source in self._sources.values():
             source.start_and_log_errors()
@@ -121,7 +123,7 @@ class FollowService(Service):
         self._notifier.stopping()
         idle = gatherResults([publisher.stop() for publisher in self._publishers])
         self._runner.stop()
-        idle.addTimeout(_LAST_WAIT, self._reactor).addErrback(lambda _: None)
+        idle.addTimeout(_COMMAND_GRACE, self._reactor).addErrback(lambda _: None)
         await idle
         for source in self._sources.values():
             source.stop()
@@ -142,12 +144,12 @@ class FollowService(Service):
         elif state is State.CONNECTED:
             self._changed()
 
-    def _hang_up(self) -> None:
+    def _reopen_and_check(self) -> None:
         """Open the log file again, and check all files, at SIGHUP."""
         reopen_log_files(globalLogPublisher)
         self._changed()
 
-    def _hurry(self) -> None:
+    def _stop_at_once(self) -> None:
         """A second signal: do not wait for the command."""
         self._runner.stop()
 
@@ -160,7 +162,7 @@ class FollowService(Service):
 
     # -- for scripts -----------------------------------------------------------------
 
-    async def _once(self) -> None:
+    async def _run_once(self) -> None:
         started = gatherResults(
             [source.start() for source in self._sources.values()], consumeErrors=True
         )

@@ -42,7 +42,7 @@ PASSED_ON: Final = (
     *(signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU),
 )
 #: Seconds to wait for a killed process to end.
-KILLED: Final = 2.0
+KILL_TIMEOUT: Final = 2.0
 
 
 class RegisterService(Service):
@@ -80,7 +80,9 @@ class RegisterService(Service):
         handlers: dict[signal.Signals, Callable[[], object]] = {
             number: partial(self._pass_on, number) for number in PASSED_ON
         }
-        take_signals_when_running(self._reactor, self._hurry, handlers, self._stop_with)
+        take_signals_when_running(
+            self._reactor, self._stop_at_once, handlers, self._remember_signal
+        )
         try:
             self._announce()
         except (ConfigurationError, AddressError, InvalidPathError, TreeValueError) as error:
@@ -134,7 +136,7 @@ class RegisterService(Service):
         elif number is signal.SIGQUIT:
             self._stop_reactor()
 
-    def _stop_with(self, number: signal.Signals) -> None:
+    def _remember_signal(self, number: signal.Signals) -> None:
         """Remember the signal that stops this process, to stop the command with it."""
         self._stop_signal = self._config.stop_signal or number
 
@@ -188,11 +190,11 @@ class RegisterService(Service):
             # Not a step of the shutdown, which a second signal would cut short: the exit code is
             # needed.
             with contextlib.suppress(TimeoutError):
-                await command.when_ended().addTimeout(KILLED, self._reactor)
+                await command.when_ended().addTimeout(KILL_TIMEOUT, self._reactor)
 
-    def _hurry(self) -> None:
+    def _stop_at_once(self) -> None:
         """A second signal: cut everything short."""
-        self._shutdown.hurry()
+        self._shutdown.cut_short()
 
 
 def makeService(options: Options) -> IService:

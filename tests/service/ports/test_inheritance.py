@@ -131,7 +131,7 @@ class HandoverTests(SynchronousTestCase):
     def test_each_message_is_a_line_of_json(self) -> None:
         """A line of JSON each."""
         self.handover.makeConnection(self.transport)
-        self.handover.say("prepared", session=7)
+        self.handover.send("prepared", session=7)
         self.assertEqual(json.loads(self.transport.value()), {"say": "prepared", "session": 7})
         self.handover.dataReceived(self.transport.value())
         self.assertEqual(self.heard, [{"say": "prepared", "session": 7}])
@@ -147,8 +147,8 @@ class HandoverTests(SynchronousTestCase):
 
     def test_without_a_connection_nothing_is_said(self) -> None:
         """Before it is there, and after the other program has gone."""
-        self.handover.say("ready")
+        self.handover.send("ready")
         self.handover.makeConnection(self.transport)
         self.handover.connectionLost()
-        self.handover.say("ready")
+        self.handover.send("ready")
         self.assertEqual((self.transport.value(), self.heard), (b"", ["lost"]))

@@ -59,7 +59,7 @@ class PauseTests(SynchronousTestCase):
             step = self.run_to(self.shutdown.step("asking", fail(OSError("no")), 2.0))
             self.successResultOf(step)
             step = self.run_to(self.shutdown.step("closing", Deferred(), 2.0))
-            self.shutdown.hurry()
+            self.shutdown.cut_short()
             self.successResultOf(step)
         self.assertEqual(
             [formatEvent(log) for log in logs],
@@ -71,10 +71,10 @@ class PauseTests(SynchronousTestCase):
             ],
         )
 
-    def test_hurry_ends_everything(self) -> None:
+    def test_cutting_short_ends_everything(self) -> None:
         """A second signal ends the pause, and bounds what follows."""
         paused = self.run_to(self.shutdown.pause("waiting", 2.0))
-        self.shutdown.hurry()
+        self.shutdown.cut_short()
         self.successResultOf(paused)
         step = self.run_to(self.shutdown.step("working", Deferred(), 5.0))
         self.clock.advance(0.1)

@@ -20,8 +20,8 @@ from zkservice.service.registration.health import (
     MAX_RESPONSE,
     HealthCheck,
     HealthTracker,
-    ask_http,
-    ask_tcp,
+    check_http,
+    check_tcp,
 )
 
 
@@ -132,7 +132,7 @@ class AskTests(SynchronousTestCase):
 
     def ask(self) -> Deferred[None]:
         """A check by HTTP whose request has been sent."""
-        asked = ask_http(self.endpoint, "/ok", "h:1", self.clock)
+        asked = check_http(self.endpoint, "/ok", "h:1", self.clock)
         self.assertTrue(
             self.endpoint.transport.value().startswith(b"GET /ok HTTP/1.0\r\nHost: h:1")
         )
@@ -179,6 +179,6 @@ class AskTests(SynchronousTestCase):
 
     def test_connections_by_tcp_are_closed_in_good_order(self) -> None:
         """They are not reset."""
-        self.successResultOf(ask_tcp(self.endpoint))
+        self.successResultOf(check_tcp(self.endpoint))
         self.assertTrue(self.endpoint.transport.disconnecting)
         self.assertFalse(self.endpoint.transport.disconnected)

@@ -15,10 +15,10 @@ from zkservice.service.config import AdminViews
 from zkservice.service.config import FrontEnd as Settings
 from zkservice.service.views.admin_site import admin_factory
 from zkservice.service.views.built_in import (
-    asked_views,
     show,
     view_paths,
     views_at_ports,
+    views_from_parent,
 )
 from zkservice.web import DeferredView, TextView, View
 
@@ -142,7 +142,7 @@ class ApplicationPortTests(SynchronousTestCase):
         def ask(path: str, environ: dict[str, str]) -> Deferred[Any]:
             return succeed(show(VIEWS[path], environ))
 
-        views = asked_views(VIEWS, ask, Clock())
+        views = views_from_parent(VIEWS, ask, Clock())
         server = FrontEnd(hello, views=views_at_ports(Settings(status_views=True), views))
         response = server.get(b"GET /-/health HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertEqual(split(response)[2], b"ok\n")

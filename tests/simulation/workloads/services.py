@@ -170,7 +170,7 @@ class Site:
     def _signalled(self) -> None:
         if self.stopping:
             self.hurried = True
-            self.service._hurry()
+            self.service._stop_at_once()
         elif not self.ended:
             self.machine.stop()
 

@@ -73,7 +73,8 @@ class BuiltIn:
     """The built-in views, and the counter of the responses.
 
     Attributes:
-        views: returns the views for a server, by the raw path.
+        views: returns the views for a server, by their paths as the request has them (encoded).
+        tally: counts the responses of the server.
     """
 
     views: Callable[[HTTPServer], Mapping[str, View]]
@@ -93,7 +94,7 @@ def make_factory(
     Raises:
         ConfigurationError: a view cannot be loaded.
     """
-    added = load_views(front_end.views)
+    users_views = load_views(front_end.views)
     factory = HTTPFactory(
         application,
         workers,
@@ -105,7 +106,7 @@ def make_factory(
         tally=built_in.tally,
         request_ids=front_end.request_ids,
     )
-    factory.server.add_views({**built_in.views(factory.server), **added})
+    factory.server.add_views({**built_in.views(factory.server), **users_views})
     return factory
 
 

@@ -19,12 +19,12 @@ from zkservice.web import running_requests
 
 __all__ = ["Inspector"]
 
-#: Requests in a list that a worker sends to its parent, and in one that is shown.
+#: Requests and threads in one reply; the reply has the number of those that are left out.
 _MAX_REQUESTS: Final = 1000
 _MAX_THREADS: Final = 500
 #: Seconds that a profile may take, and between two of its samples.
 MAX_PROFILE: Final = 60.0
-_INTERVAL: Final = 0.01
+_SAMPLE_INTERVAL: Final = 0.01
 #: Types that `Inspector.garbage` names.
 _MAX_TYPES: Final = 20
 
@@ -41,8 +41,8 @@ class Inspector:
         self._server = server
         self._reactor = reactor
         self._sampler: StackSampler | None = None
-        self._quiet = False  # whether an operator has started a drain
-        self._known: Mapping[str, Callable[..., Any]] = {
+        self._operator_drains = False  # whether an operator has started the drain
+        self._requests: Mapping[str, Callable[..., Any]] = {
             "requests": self.requests,
             "stacks": self.stacks,
             "profile": self.profile,
@@ -55,7 +55,7 @@ class Inspector:
 
     def knows(self, what: str) -> bool:
         """Whether there is a request of this name."""
-        return what in self._known
+        return what in self._requests
 
     def answer(self, what: str, arguments: list[Any]) -> Any:
         """Return the reply to a request, or a Deferred for it.
@@ -64,7 +64,7 @@ class Inspector:
             LookupError: there is no such request.
             ConfigurationError: an argument is invalid.
         """
-        return self._known[what](*arguments)
+        return self._requests[what](*arguments)
 
     def requests(self) -> dict[str, Any]:
         """The requests in service, the oldest first, and how many more there are."""
@@ -85,7 +85,7 @@ class Inspector:
                 {
                     "name": each.name,
                     "idle": each.idle if worker is None else worker.job is None,
-                    "here": each.ident == get_ident(),  # the reactor's thread runs this method
+                    "here": each.ident == get_ident(),  # the thread of this method, the reactor's
                     "job": "" if worker is None or worker.job is None else str(worker.job),
                     "seconds": None if worker is None or worker.job is None else worker.seconds,
                     "stuck": worker is not None and worker.stuck,
@@ -104,7 +104,7 @@ class Inspector:
             raise ConfigurationError(f"a profile takes at most {MAX_PROFILE:g} seconds")
         if self._sampler is not None:
             raise ConfigurationError("a profile is being taken already")
-        sampler = self._sampler = StackSampler(seconds, _INTERVAL)
+        sampler = self._sampler = StackSampler(seconds, _SAMPLE_INTERVAL)
         done: Deferred[str] = Deferred(lambda _: sampler.stop())
 
         def finish(folded: str) -> None:
@@ -157,8 +157,11 @@ class Inspector:
     def drain_connections(self, on: bool) -> None:
         """Close each connection after its next response, or stop doing so."""
         handler = self._server.factory.server.handler
-        if on != handler.draining and (on or self._quiet):  # a process that ends drains by itself
-            handler.draining = self._quiet = on
+        if on == handler.draining:
+            return
+        # A process that is about to end drains too; an operator cannot stop that.
+        if on or self._operator_drains:
+            handler.draining = self._operator_drains = on
 
     def connections(self, close_idle: bool = False) -> dict[str, int]:
         """Count connections and requests, after closing idle connections if asked to."""

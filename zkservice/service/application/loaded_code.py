@@ -23,9 +23,10 @@ from zkservice.supervisor import expand, stamp_of
 
 __all__ = ["LoadedCode"]
 
-#: Seconds for which the old code still serves idle connections when a worker drains.  A request may
-#: be under way, but not one for the changed code: saving a file and reloading a page take longer.
-_LINGER: Final = 0.1
+#: Seconds for which a draining worker, which has the old code, still serves idle connections.  A
+#: request that arrives so soon was sent before the change: nobody saves a file and reloads a page
+#: in that time.
+_DRAIN_LINGER: Final = 0.1
 #: Makes an application server from a configuration and a function that loads the application.
 Serve = Callable[[Config, Callable[[], Application]], ApplicationServer]
 
@@ -56,7 +57,7 @@ class LoadedCode:
         count = len(sys.modules)
         if count == known:
             return None
-        self._look()
+        self._note_stamps()
         return {"count": count, "files": self._stamps, "patterns": self._patterns}
 
     def serve(self, config: Config, serve: Serve, problem: str) -> ApplicationServer:
@@ -67,14 +68,14 @@ class LoadedCode:
             serve: makes the application server.
             problem: why loading would fail again, for the error page; "" to try it.
         """
-        limits = replace(config.front_end.limits, drain_linger=_LINGER)
+        limits = replace(config.front_end.limits, drain_linger=_DRAIN_LINGER)
         config = replace(config, front_end=replace(config.front_end, limits=limits))
         try:
             if problem:
-                return self._show(config, serve, problem, "")
+                return self._serve_error_page(config, serve, problem, "")
             return self._load(config, serve)
         finally:
-            self._look()
+            self._note_stamps()
 
     def _load(self, config: Config, serve: Serve) -> ApplicationServer:
         try:
@@ -85,14 +86,17 @@ class LoadedCode:
             self._files += files_of_error(error)
             patterns = self._where_modules_may_appear()
             self._patterns = {pattern: expand(pattern) for pattern in patterns}
-            return self._show(config, serve, str(error), text)
+            return self._serve_error_page(config, serve, str(error), text)
 
-    def _show(self, config: Config, serve: Serve, title: str, text: str) -> ApplicationServer:
-        bare = replace(config, front_end=replace(config.front_end, views=()))
-        return serve(bare, lambda: error_page(title, text))
+    def _serve_error_page(
+        self, config: Config, serve: Serve, title: str, text: str
+    ) -> ApplicationServer:
+        # Without the user's views, whose modules may be what cannot be loaded.
+        without_views = replace(config, front_end=replace(config.front_end, views=()))
+        return serve(without_views, lambda: error_page(title, text))
 
-    def _look(self) -> None:
-        """Note how new files are."""
+    def _note_stamps(self) -> None:
+        """Note the stamps of files that are not known yet."""
         found = [path for paths in self._patterns.values() for path in paths]
         for path in (*self._files, *loaded_files(), *found):
             if path not in self._stamps:

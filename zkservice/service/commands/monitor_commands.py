@@ -28,12 +28,13 @@ _log = Logger()
 
 #: The entry points whose objects are commands of the monitor.
 PLUGINS: Final = "zkservice.monitor"
-#: Seconds that ``drain`` waits by default and at most, between two checks, and before it closes
-#: idle connections.
+#: Seconds that ``drain`` waits by default, and at most.
 _DRAIN: Final = 30.0
 _MAX_DRAIN: Final = 100.0
-_LOOK: Final = 0.1
-_LINGER: Final = 1.0
+#: Seconds between two counts of the connections during ``drain``.
+_POLL_INTERVAL: Final = 0.1
+#: Seconds that ``drain`` leaves idle connections open, for requests that are under way.
+_IDLE_GRACE: Final = 1.0
 
 
 def servers(service: Operated, words: list[str]) -> str:
@@ -42,11 +43,11 @@ def servers(service: Operated, words: list[str]) -> str:
     With PATH, show only the addresses below it, separated by blanks.
     """
     if words:
-        path = _words(" ".join(words))
+        path = _path_words(" ".join(words))
         return " ".join(
             address
             for address, one in _registered(service.registrations())
-            if path in (_words(one.parent), _words(one.real_parent))
+            if path in (_path_words(one.parent), _path_words(one.real_parent))
         )
     return json_text(
         [
@@ -113,20 +114,20 @@ async def drain(service: Operated, words: list[str]) -> str:
     until = service.clock.seconds() + seconds
     pending = await _block(service, "draining")
     await service.front.inspect("drain connections", True)
-    closing = service.clock.seconds() + _LINGER
+    close_idle_at = service.clock.seconds() + _IDLE_GRACE
     while True:
         now = service.clock.seconds()
-        reports = await service.front.inspect("connections", now >= closing)
-        left = [f"{one.title}: {one.error}" for one in reports if one.error]
-        told = [one.value for one in reports if not one.error]
-        connections = sum(one["connections"] for one in told)
-        if not connections and not left:
+        reports = await service.front.inspect("connections", now >= close_idle_at)
+        errors = [f"{one.title}: {one.error}" for one in reports if one.error]
+        counts = [one.value for one in reports if not one.error]
+        connections = sum(one["connections"] for one in counts)
+        if not connections and not errors:
             return f"drained, but {pending}" if pending else "drained: no connection is left"
         if now >= until:
-            running = sum(one["in_service"] for one in told)
-            left.insert(0, f"{connections} connections, {running} requests in service")
+            running = sum(one["in_service"] for one in counts)
+            left = [f"{connections} connections, {running} requests in service", *errors]
             return f"error: left after {seconds:g} s: {'; '.join(left)}"
-        await deferLater(service.clock, _LOOK, lambda: None)
+        await deferLater(service.clock, _POLL_INTERVAL, lambda: None)
 
 
 async def _block(service: Operated, reason: str) -> str:
@@ -156,7 +157,7 @@ COMMANDS: Final[Mapping[str, Callable[[Operated, list[str]], Any]]] = {
 }
 
 
-#: Commands that need a process that serves the application.
+#: Commands about the processes that run the application; zkregister has no such process.
 _OF_PROCESSES: Final = frozenset(
     ("drain", "gc", "loglevel", "profile", "requests", "threads", "tracelog", "workers")
 )
@@ -173,7 +174,7 @@ def commands(service: Operated) -> dict[str, Command]:
 
 
 def known_commands() -> dict[str, Command]:
-    """The names of all built-in commands; what they would call does nothing."""
+    """The names of all built-in commands, each with a function that does nothing."""
     return dict.fromkeys(COMMANDS, lambda words: "")
 
 
@@ -199,15 +200,15 @@ def with_added(
     Raises:
         ConfigurationError: a function cannot be loaded or called, or a name is in use.
     """
-    whole = dict(known)
+    combined = dict(known)
     for name, dotted in added:
         what = f"the monitor's command {name}, {dotted},"
-        if name in whole or name in BUILT_IN:
+        if name in combined or name in BUILT_IN:
             raise ConfigurationError(f"the monitor has a command {name} already")
-        whole[name] = load_callable(dotted, what)
-        if not accepts(whole[name], []):
+        combined[name] = load_callable(dotted, what)
+        if not accepts(combined[name], []):
             raise ConfigurationError(f"{what} does not take one argument, a list of words")
-    return whole
+    return combined
 
 
 def with_plugins(known: Mapping[str, Command]) -> dict[str, Command]:
@@ -215,9 +216,9 @@ def with_plugins(known: Mapping[str, Command]) -> dict[str, Command]:
 
     A command that cannot be loaded, or whose name is in use, is left out with a log entry.
     """
-    whole = dict(known)
+    combined = dict(known)
     for point in entry_points(group=PLUGINS):
-        if point.name in whole or point.name in BUILT_IN or point.name.split() != [point.name]:
+        if point.name in combined or point.name in BUILT_IN or point.name.split() != [point.name]:
             _log.error(
                 "the monitor's plugin {name} is left out: its name is taken", name=point.name
             )
@@ -228,16 +229,16 @@ def with_plugins(known: Mapping[str, Command]) -> dict[str, Command]:
             _log.failure("the monitor's plugin {name} cannot be loaded", name=point.name)
             continue
         if callable(command) and accepts(command, []):
-            whole[point.name] = command
+            combined[point.name] = command
         else:
             _log.error(
                 "the monitor's plugin {name} is left out: it does not take one argument, a list "
                 "of words",
                 name=point.name,
             )
-    return whole
+    return combined
 
 
-def _words(path: str) -> list[str]:
-    """Split a path at its blanks, as the monitor splits the words of a command."""
+def _path_words(path: str) -> list[str]:
+    """Split a path at its blanks, as the monitor has split the words of the command."""
     return (path.rstrip("/") or "/").split()

@@ -1,4 +1,4 @@
-"""The interface between the monitor's commands and a running service."""
+"""What the monitor's commands need of a running service."""
 
 from __future__ import annotations
 

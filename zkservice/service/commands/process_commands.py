@@ -136,10 +136,9 @@ async def collector(service: Operated, words: list[str]) -> str:
     'collect' collects all garbage first, 'types' counts the objects by their types.  Both stop
     the process while they run: with millions of objects for about a second.
     """
-    asked = [word for word in words if word != "--json"]
-    if not set(asked) <= {"collect", "types"}:
+    if not set(words) <= {"collect", "types", "--json"}:
         return "error: write gc [collect] [types]"
-    reports = await service.front.inspect("garbage", "collect" in asked, "types" in asked)
+    reports = await service.front.inspect("garbage", "collect" in words, "types" in words)
     return reply(words, reports, _garbage_text)
 
 
@@ -167,10 +166,10 @@ async def loglevel(service: Operated, words: list[str]) -> str:
     """
     if not 1 <= len(words) <= 2:
         return "error: write loglevel NAME [LEVEL]"
-    checked_level(words[0], "".join(words[1:]))  # before the processes are asked
-    if service.front.size:  # this process has loggers, too
+    checked_level(words[0], "".join(words[1:]))  # an error before any process has changed
+    if service.front.size:  # the parent of the workers has loggers, too
         logger_level(*words)
-    return _agreed(await service.front.inspect("log level", *words), f"{words[0]}: ")
+    return _same_or_each(await service.front.inspect("log level", *words), f"{words[0]}: ")
 
 
 async def tracelog(service: Operated, words: list[str]) -> str:
@@ -183,17 +182,22 @@ async def tracelog(service: Operated, words: list[str]) -> str:
     reports = await service.front.inspect("trace log", *(word == "on" for word in words))
     if any(one.value is None and not one.error for one in reports):
         return "error: there is no trace log; start the service with --trace-log FILE"
-    return _agreed(reports, "", {True: "on", False: "off"})
+    return _same_or_each(reports, "", {True: "on", False: "off"})
 
 
-def _agreed(
+def _same_or_each(
     reports: Sequence[ProcessReport], prefix: str, words: Mapping[Any, str] | None = None
 ) -> str:
-    """The replies of all processes; one line if they are the same."""
-    said = {one.value for one in reports}
+    """One line if all processes have sent the same value, else a line for each process.
+
+    Args:
+        prefix: written before a value.
+        words: a word for each value; None: the values are words themselves.
+    """
+    values = {one.value for one in reports}
     text = (lambda value: f"{prefix}{value}") if words is None else (lambda value: words[value])
-    if len(said) == 1 and not any(one.error for one in reports):
-        return text(said.pop())
+    if len(values) == 1 and not any(one.error for one in reports):
+        return text(values.pop())
     return per_process(reports, text)
 
 
@@ -225,14 +229,14 @@ def workers(service: Operated, words: list[str]) -> str:
     front = service.front
     if words in ([], ["--json"]):
         found = front.processes()
-        return json_text(found) if words else _workers_text(found, front.size)
-    signs = {"add": 1, "remove": -1}
+        return json_text(found) if "--json" in words else _workers_text(found, front.size)
+    directions = {"add": 1, "remove": -1}
     number = words[1] if len(words) > 1 else "1"
-    if words[0] not in signs or len(words) > 2 or not number.isdecimal() or len(number) > 9:
+    if words[0] not in directions or len(words) > 2 or not number.isdecimal() or len(number) > 9:
         return "error: write workers, workers add [N] or workers remove [N]"
     if not front.size:
         return "error: this service has no worker processes; start it with --processes N"
-    front.resize(front.size + signs[words[0]] * int(number))
+    front.resize(front.size + directions[words[0]] * int(number))
     return f"{front.size} wanted"
 
 

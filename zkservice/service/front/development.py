@@ -19,8 +19,9 @@ from zkservice.supervisor import FileWatch, WorkerProcess
 
 __all__ = ["Development"]
 
-#: Seconds between two requests for the list of loaded files: code may import modules late.
-_ASK: Final = 1.0
+#: Seconds between two requests for the list of loaded files, as code may import modules late; and
+#: for the reply.
+_POLL_INTERVAL: Final = 1.0
 #: Paths that a log line names.
 _MAX_NAMED: Final = 3
 
@@ -54,8 +55,8 @@ class Development:
         self.problem = ""
         self._workers = workers
         self._reload = reload
-        self._again = False  # the code has changed since the last reload began
-        self._known: dict[WorkerProcess, int] = {}  # the number of modules that each has reported
+        self._changed_again = False  # since the last reload began
+        self._module_counts: dict[WorkerProcess, int] = {}  # as each worker has reported it
         self._watch = make_watch(reactor, self._changed, patterns)
         self._alarm = Alarm(reactor, self.ask)
 
@@ -74,13 +75,13 @@ class Development:
 
     def ask(self) -> None:
         """Ask the workers for their loaded files, now and periodically."""
-        self._alarm.set(_ASK)
+        self._alarm.set(_POLL_INTERVAL)
         workers = self._workers()
-        self._known = {worker: self._known.get(worker, 0) for worker in workers}
+        self._module_counts = {worker: self._module_counts.get(worker, 0) for worker in workers}
         for worker in workers:
-            answered = worker.ask("files", self._known[worker], timeout=_ASK)
-            answered.addCallback(self._told, worker)
-            answered.addErrback(lambda _: None)  # the worker ends, or is busy: ask again later
+            reply = worker.ask("files", self._module_counts[worker], timeout=_POLL_INTERVAL)
+            reply.addCallback(self._watch_files, worker)
+            reply.addErrback(lambda _: None)  # the worker ends, or is busy: ask again later
 
     def reloaded(self, error: str) -> None:
         """Handle the end of a reload.
@@ -88,8 +89,8 @@ class Development:
         Args:
             error: why a new worker could not start; "" if all are serving.
         """
-        if self._again:  # the pool starts another reload
-            self._again = False
+        if self._changed_again:  # the pool starts another reload
+            self._changed_again = False
         elif error and not self.problem:
             # The worker has ended without serving an error page: have another worker serve it.
             self.problem = error
@@ -97,10 +98,11 @@ class Development:
         else:
             self.holding = False
 
-    def _told(self, told: dict[str, Any] | None, worker: WorkerProcess) -> None:
-        if told is not None:
-            self._known[worker] = told["count"]
-            self._watch.watch_since(told["files"], told["patterns"])
+    def _watch_files(self, loaded: dict[str, Any] | None, worker: WorkerProcess) -> None:
+        """Watch the files of a reply of `LoadedCode.files`."""
+        if loaded is not None:
+            self._module_counts[worker] = loaded["count"]
+            self._watch.watch_since(loaded["files"], loaded["patterns"])
 
     def _changed(self, paths: list[str]) -> None:
         others = len(paths) - _MAX_NAMED
@@ -109,11 +111,11 @@ class Development:
             paths=", ".join(paths[:_MAX_NAMED]) + (f" and {others} more" if others > 0 else ""),
         )
         _remove_bytecode(paths)
-        self._again = self.holding
+        self._changed_again = self.holding  # a reload is under way
         self.holding = True
         self.problem = ""
-        for worker in self._workers():
-            worker.ask("finish", timeout=_ASK).addErrback(lambda _: None)
+        for worker in self._workers():  # the old code takes no more requests
+            worker.ask("finish", timeout=_POLL_INTERVAL).addErrback(lambda _: None)
         self._reload()
 
 

@@ -60,18 +60,18 @@ class InProcessFront:
         self._config = config
         self._reactor = reactor
         self._load = load
-        self._door = LateBoundFactory()
+        self._late_bound = LateBoundFactory()
         self._server: ApplicationServer | None = None
         self._inspector: Inspector | None = None
         self._views: LocalViews | None = None
-        self._since = reactor.seconds()
+        self._started = reactor.seconds()
         self._recycling = SelfRecycling(
             config.processes.recycling, reactor, random.random, self._recycling_figures, end
         )
 
     def listen(self) -> None:
         """Open the ports; connections wait in the kernel until there is an application."""
-        self.listeners.open(self._door)
+        self.listeners.open(self._late_bound)
 
     def start(self, views: ServiceViews) -> None:
         """Load the application, and serve it."""
@@ -80,7 +80,7 @@ class InProcessFront:
             self._config, self._reactor, self._load, self._views.built_in()
         )
         self._inspector = Inspector(self._server, self._reactor)
-        self._door.target = self._server.factory
+        self._late_bound.target = self._server.factory
         self._server.start()
         self._recycling.start()
 
@@ -118,7 +118,7 @@ class InProcessFront:
         """A reason if the front end is draining or overloaded."""
         return "starting" if self._server is None else reason_not_serving(self._server.factory)
 
-    def hang_up(self) -> None:
+    def reopen(self) -> None:
         """Open the log files and read the certificates again."""
         if self._server is not None:
             self._server.reopen()
@@ -136,8 +136,8 @@ class InProcessFront:
         """Send a request to this process."""
         if self._inspector is None:
             return succeed([ProcessReport("", os.getpid(), error="it is starting")])
-        asked = maybeDeferred(self._inspector.answer, what, list(arguments))
-        return asked.addCallback(lambda value: [ProcessReport("", os.getpid(), value)])
+        reply = maybeDeferred(self._inspector.answer, what, list(arguments))
+        return reply.addCallback(lambda value: [ProcessReport("", os.getpid(), value)])
 
     def views(self) -> dict[str, View]:
         """The built-in views; call it after `start`."""
@@ -154,7 +154,7 @@ class InProcessFront:
                 "name": "process",
                 "pid": os.getpid(),
                 "state": "draining" if http.draining else "serving",
-                "age": round(self._reactor.seconds() - self._since, 1),
+                "age": round(self._reactor.seconds() - self._started, 1),
                 "connections": http.connections,
                 "requests": http.requests,
                 "in_service": http.in_service,
@@ -176,7 +176,7 @@ class InProcessFront:
     def serve_inside(self, end: socket.socket) -> None:
         """Serve a connection from this process."""
         with contextlib.closing(end):  # the reactor duplicates the descriptor
-            self._reactor.adoptStreamConnection(end.fileno(), end.family, self._door)
+            self._reactor.adoptStreamConnection(end.fileno(), end.family, self._late_bound)
 
     def close_ports(self) -> Deferred[Any]:
         """Stop accepting connections for good."""

@@ -67,7 +67,7 @@ class Front(Protocol):
         """Why the front end should receive no requests; "" if it should."""
         ...
 
-    def hang_up(self) -> None:
+    def reopen(self) -> None:
         """Open the log files and read the certificates again, at SIGHUP."""
         ...
 
@@ -101,8 +101,8 @@ class Front(Protocol):
         """Send a request to every process that serves.
 
         Args:
-            what: a method of `Inspector`.
-            arguments: the method's arguments.
+            what: the name of a request that `Inspector` knows, such as ``stacks``.
+            arguments: those of the method that replies to it.
             timeout: seconds; the report of a process that has not replied by then has an error.
         """
         ...

@@ -40,10 +40,10 @@ from zkservice.service.views.built_in import (
     METRICS,
     THREADS,
     ServiceViews,
-    asked_views,
     metrics_view,
     show,
     view_paths,
+    views_from_parent,
 )
 from zkservice.supervisor import Acceptor, Permission, PoolSettings, ProcessPool, WorkerProcess
 from zkservice.supervisor.pool import PoolOwner
@@ -63,14 +63,14 @@ from zkservice.web import (
 __all__ = ["MultiProcessFront"]
 
 #: Seconds to wait for the workers' replies, such as their figures or stacks.
-_ASK: Final = 1.0
-#: Requests for stacks.
+_REPLY_TIMEOUT: Final = 1.0
+#: Requests whose replies have the stacks of threads.
 _OF_STACKS: Final = frozenset(("stacks", "threads"))
 
 
 @dataclass
-class _Orders:
-    """What the service, or its operator, wants until further notice."""
+class _WantedState:
+    """What the service or its operator has set; it applies to workers that start later, too."""
 
     paused: bool = False  #: no connections are accepted
     draining: bool = False  #: each response is the last of its connection
@@ -98,7 +98,7 @@ class MultiProcessFront(PoolOwner):
         inherited: InheritedSockets | None = None,
     ) -> None:
         self.listeners = Listeners(config, reactor, inherited)
-        self._orders = _Orders()
+        self._wanted = _WantedState()
         self.availability_changed: Callable[[str], object] = lambda reason: None
         self._config = config
         self._reactor = reactor
@@ -125,9 +125,9 @@ class MultiProcessFront(PoolOwner):
             return
         self.listeners.open(LateBoundFactory())
         for number, port in enumerate(self.listeners.ports):
-            opened: Any = port
-            opened.stopReading()  # the acceptor reads instead of the port
-            listening = socket.socket(fileno=os.dup(opened.fileno()))
+            twisted_port: Any = port
+            twisted_port.stopReading()  # the acceptor reads instead of the port
+            listening = socket.socket(fileno=os.dup(twisted_port.fileno()))
             self._acceptors.append(
                 Acceptor(self._reactor, number, listening, self._serving_workers)
             )
@@ -163,8 +163,8 @@ class MultiProcessFront(PoolOwner):
 
     def statistics(self) -> tuple[WorkersStatistics, FrontEndStatistics]:
         """The sums of the workers' last figures."""
-        told = [worker.figures.figures for worker in self._all()]
-        return self._sums.workers(told), self._sums.http(told)
+        figures = [worker.figures.figures for worker in self._all()]
+        return self._sums.workers(figures), self._sums.http(figures)
 
     def totals(self) -> ResponseTotals:
         """The workers' counters of responses, with the lag of all reactors including this one."""
@@ -185,7 +185,7 @@ class MultiProcessFront(PoolOwner):
         """A reason if no worker is serving."""
         return "" if self._serving_workers() else "no worker process is serving"
 
-    def hang_up(self) -> None:
+    def reopen(self) -> None:
         """Open the log files and read the certificates again."""
         self.listeners.reload_certificates()
         if self._pool is not None:
@@ -195,20 +195,20 @@ class MultiProcessFront(PoolOwner):
         """Replace the configuration; workers get it at the next reload."""
         if config.front_end.metrics != self._config.front_end.metrics:
             self._views[METRICS] = self._metrics_view(config)
-        before, self._config = self._config, config
+        previous, self._config = self._config, config
         if self._pool is not None:
             self._pool.configure(self._pool_settings())
-            if config.processes.count != before.processes.count:
+            if config.processes.count != previous.processes.count:
                 self._pool.size = config.processes.count  # for the reload that follows
 
     def reload(self) -> None:
         """Start new workers with the current code and settings."""
         if self._development is not None:
-            self._development.problem = ""  # it may be over
+            self._development.problem = ""  # it may be mended
         self._reload()
 
     def _reload(self) -> None:
-        self._accept_or_not()
+        self._start_or_pause_accepting()
         if self._pool is not None:
             self._pool.reload()
 
@@ -219,17 +219,18 @@ class MultiProcessFront(PoolOwner):
 
     def pause(self) -> None:
         """Stop accepting connections."""
-        self._orders.paused = True
-        self._accept_or_not()
+        self._wanted.paused = True
+        self._start_or_pause_accepting()
 
     def resume(self) -> None:
         """Accept connections again while a worker is serving."""
-        self._orders.paused = False
-        self._accept_or_not()
+        self._wanted.paused = False
+        self._start_or_pause_accepting()
 
-    def _accept_or_not(self) -> None:
+    def _start_or_pause_accepting(self) -> None:
+        """Accept connections if a worker serves, and nothing wants them to wait in the kernel."""
         held = self._development is not None and self._development.holding
-        accepting = bool(self._serving_workers()) and not (self._orders.paused or held)
+        accepting = bool(self._serving_workers()) and not (self._wanted.paused or held)
         for acceptor in self._acceptors:
             if accepting:
                 acceptor.start()
@@ -274,40 +275,43 @@ class MultiProcessFront(PoolOwner):
         self._pool.recycling.permission = permission
 
     def inspect(
-        self, what: str, *arguments: Any, timeout: float = _ASK
+        self, what: str, *arguments: Any, timeout: float = _REPLY_TIMEOUT
     ) -> Deferred[list[ProcessReport]]:
         """Send a request to every worker that serves.
 
-        If a worker does not reply to a request for stacks, faulthandler writes its stacks.  Workers
-        that serve later are told to drain as well.
+        If a worker does not reply to a request for stacks, faulthandler writes its stacks.  A
+        request to drain goes to workers that serve later as well.
         """
         if what == "drain connections":
-            self._orders.draining = arguments == (True,)
+            self._wanted.draining = arguments == (True,)
 
         def failed(failure: Failure, worker: WorkerProcess) -> Any:
-            report = ProcessReport(
+            failed_report = ProcessReport(
                 worker.name,
                 worker.pid,
                 error=str(failure.value),
                 stuck=isinstance(failure.value, WorkerSilentError),
             )
-            if not report.stuck or what not in _OF_STACKS:
-                return report
-            return worker.stacks().addCallback(lambda text: replace(report, stack=_lines(text)))
+            if not failed_report.stuck or what not in _OF_STACKS:
+                return failed_report
+            return worker.stacks().addCallback(
+                lambda text: replace(failed_report, stack=_printable_lines(text))
+            )
 
-        def asked(worker: WorkerProcess) -> Deferred[ProcessReport]:
-            answer = worker.ask(what, *arguments, timeout=timeout)
-            told = answer.addCallback(lambda value: ProcessReport(worker.name, worker.pid, value))
-            done: Deferred[ProcessReport] = told.addErrback(failed, worker)
-            return done
+        def report(worker: WorkerProcess) -> Deferred[ProcessReport]:
+            reply: Deferred[Any] = worker.ask(what, *arguments, timeout=timeout)
+            reply.addCallback(lambda value: ProcessReport(worker.name, worker.pid, value))
+            return reply.addErrback(failed, worker)
 
-        return gatherResults([asked(worker) for worker in self._serving_workers()])
+        return gatherResults([report(worker) for worker in self._serving_workers()])
 
     def views(self) -> dict[str, View]:
         """The built-in views; call it after `start`."""
-        return asked_views(view_paths(self._config.front_end), self._asked_for, self._reactor)
+        return views_from_parent(
+            view_paths(self._config.front_end), self._view_of_service, self._reactor
+        )
 
-    def _asked_for(self, path: str, environ: dict[str, str]) -> Deferred[Any]:
+    def _view_of_service(self, path: str, environ: dict[str, str]) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._show(path, environ))
 
     def processes(self) -> list[dict[str, Any]]:
@@ -330,8 +334,8 @@ class MultiProcessFront(PoolOwner):
     def serving_workers_changed(self) -> None:
         if self._development is not None:
             self._development.ask()
-        self._accept_or_not()
-        if self._orders.draining:
+        self._start_or_pause_accepting()
+        if self._wanted.draining:
             self.inspect("drain connections", True)
         self.availability_changed(self.unavailable)
 
@@ -339,7 +343,7 @@ class MultiProcessFront(PoolOwner):
     def reloaded(self, error: str) -> None:
         if self._development is not None:
             self._development.reloaded(error)
-            self._accept_or_not()
+            self._start_or_pause_accepting()
 
     @override
     def gave_up(self, reason: str) -> None:
@@ -354,7 +358,7 @@ class MultiProcessFront(PoolOwner):
         path, environ = _view_and_environ(what, arguments)
         if path != THREADS and path not in self._views:
             raise MessageError("an invalid request")
-        return self._asked_for(path, environ)
+        return self._view_of_service(path, environ)
 
     @override
     def gone(self, worker: WorkerProcess) -> None:
@@ -421,13 +425,13 @@ class MultiProcessFront(PoolOwner):
     async def _refresh(self) -> None:
         """Ask all workers for their figures; keep the last ones of workers that do not reply."""
 
-        def told(figures: Any, worker: WorkerProcess) -> None:
+        def update(figures: Any, worker: WorkerProcess) -> None:
             check_figures(figures)
             worker.figures = worker.figures.with_figures(figures)
 
         await DeferredList(
             [
-                worker.ask("figures", timeout=_ASK).addCallback(told, worker)
+                worker.ask("figures", timeout=_REPLY_TIMEOUT).addCallback(update, worker)
                 for worker in self._serving_workers()
             ],
             consumeErrors=True,
@@ -435,7 +439,7 @@ class MultiProcessFront(PoolOwner):
 
     async def _threads(self) -> str:
         parts = []
-        for report in await self.inspect("threads", timeout=_ASK):
+        for report in await self.inspect("threads", timeout=_REPLY_TIMEOUT):
             text = f"{report.error}\n{report.stack}\n" if report.error else report.value
             parts.append(f"{report.name} (process {report.pid})\n\n{text}")
         return "\n".join(parts)
@@ -474,7 +478,7 @@ def _view_and_environ(what: str, arguments: list[Any]) -> tuple[str, dict[str, s
     raise MessageError("an invalid request")
 
 
-def _lines(text: str) -> str:
+def _printable_lines(text: str) -> str:
     """Stacks for a terminal: an application can write to the pipe as well."""
     return "\n".join(map(printable, text.splitlines()))
 

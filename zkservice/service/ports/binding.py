@@ -1,8 +1,8 @@
 """Opens ports from endpoint strings, and reloads the certificates of those that speak TLS.
 
 Endpoints wrap connections in their own ways (``ssl:``, ``mtls:``, ``tls:``, ``haproxy:ssl:``,
-others from plugins).  But each one passes a factory to a method of the reactor in the end.  So this
-module gives endpoints an object in place of the reactor, which gets that factory.
+others from plugins).  But in the end each passes the wrapped factory to a method of the reactor.
+So this module gives endpoints an object in place of the reactor, and that object gets the factory.
 """
 
 from __future__ import annotations
@@ -145,7 +145,13 @@ class _TakenError(Exception):
 
 
 class _Binding:
-    """Stands in for the reactor: passes on everything, except that `bind` listens."""
+    """Takes the place of the reactor for an endpoint.
+
+    Args:
+        reactor: everything but listening is passed on to it.
+        bind: called in place of listening, with the wrapped factory and a function that listens.
+        inherited: the descriptor of a socket to listen on, instead of opening one.
+    """
 
     def __init__(
         self,
@@ -172,7 +178,7 @@ class _Binding:
         if self._inherited is not None:
             return self._bind(factory, partial(self._adopt, self._inherited))
         return self._bind(
-            factory, lambda each: self._reactor.listenTCP(port, each, *words, **named)
+            factory, lambda latest: self._reactor.listenTCP(port, latest, *words, **named)
         )
 
     def listenSSL(  # noqa: N802 - IReactorSSL's name
@@ -200,15 +206,15 @@ class _Binding:
     ) -> IListeningPort:
         """IReactorUNIX, safe for root."""
 
-        def listen(each: IProtocolFactory) -> IListeningPort:
+        def listen(latest: IProtocolFactory) -> IListeningPort:
             if self._inherited is not None:
-                return self._adopt(self._inherited, each, wantPID)
+                return self._adopt(self._inherited, latest, wantPID)
             if address[:1] in ("\0", b"\0"):  # an abstract name (unix(7)): there is no file
                 abstract: IListeningPort = self._reactor.listenUNIX(
-                    address, each, backlog, mode, wantPID
+                    address, latest, backlog, mode, wantPID
                 )
                 return abstract
-            made: Any = UNIXPort(address, each, backlog, mode, self._reactor, wantPID)
+            made: Any = UNIXPort(address, latest, backlog, mode, self._reactor, wantPID)
             made.startListening()
             port: IListeningPort = made
             return port
@@ -222,10 +228,14 @@ class _Binding:
         factory: IProtocolFactory,
     ) -> IListeningPort:
         """IReactorSocket; the caller keeps the descriptor."""
-        return self._bind(factory, lambda each: self._adopt(os.dup(fileDescriptor), each))
+        return self._bind(factory, lambda latest: self._adopt(os.dup(fileDescriptor), latest))
 
     def _adopt(self, descriptor: int, factory: IProtocolFactory, lock: int = 0) -> IListeningPort:
-        """Listen on a socket that another program has opened, and take its descriptor over."""
+        """Listen on a socket that another program has opened, and take its descriptor over.
+
+        Args:
+            lock: whether there is a lock file beside a Unix socket (Twisted's ``wantPID``).
+        """
         with socket.socket(fileno=descriptor) as listening:
             # Another program may have made the open file blocking; accept would block the reactor.
             listening.setblocking(False)

@@ -175,16 +175,17 @@ def socket_owner(text: str) -> Owner:
     if not user and not group:
         raise ConfigurationError(f"{text!r} is invalid: expected USER, USER:GROUP or :GROUP")
     return Owner(
-        _number(user, lambda: pwd.getpwnam(user).pw_uid, "user"),
-        _number(group, lambda: grp.getgrnam(group).gr_gid, "group"),
+        _id_of(user, lambda: pwd.getpwnam(user).pw_uid, "user"),
+        _id_of(group, lambda: grp.getgrnam(group).gr_gid, "group"),
     )
 
 
-def _number(name: str, known: Callable[[], int], what: str) -> int:
+def _id_of(name: str, look_up: Callable[[], int], what: str) -> int:
+    """The number of a user or a group; -1, which changes nothing, for ""."""
     if not name or name.isdecimal():
         return int(name or -1)
     try:
-        return known()
+        return look_up()
     except KeyError:
         raise ConfigurationError(f"this machine has no {what} {name}") from None
 
@@ -197,7 +198,7 @@ def give_socket(port: IListeningPort, owner: Owner) -> None:
     """
     if not isinstance(port.getHost(), UNIXAddress):
         return
-    if isinstance(port, UNIXPort) and not port.owns_file:  # the previous program has done it
+    if isinstance(port, UNIXPort) and not port.owns_file:  # the previous program has given it away
         return
     path = listening_address(port)
     try:

@@ -41,7 +41,7 @@ class Inheritance:
     Attributes:
         sockets: pairs of an endpoint string and the descriptor of the socket that listens there.
         systemd: the names of the sockets that systemd passed to the first program.
-        pidfile: the service's pid file; blank if there is none.
+        pidfile: the path of the service's pid file; "" if there is none.
         channel: the descriptor of the channel to the old program.
     """
 
@@ -62,8 +62,8 @@ class Inheritance:
         """Map each descriptor of the new program to the one of this program.
 
         Args:
-            channel: the old program's descriptor of the new one's end.
-            sockets: the old program's descriptors, in the order of ``sockets``.
+            channel: this program's descriptor of the end of the channel that the new one gets.
+            sockets: this program's descriptors, in the order of the attribute ``sockets``.
         """
         numbers = (number for _, number in self.sockets)
         return {self.channel: channel, **dict(zip(numbers, sockets, strict=True))}
@@ -157,18 +157,18 @@ class Handover(LineOnlyReceiver):
     """One end of the channel between the old program and the new one.
 
     Args:
-        heard: called with each message; its ``say`` is the message's type.
-        lost: called when the other program has closed its end or has ended.
+        on_message: called with each message; its ``say`` is the message's type.
+        on_close: called when the other program has closed its end or has ended.
     """
 
     delimiter = b"\n"
     MAX_LENGTH = 1 << 16
 
     def __init__(
-        self, heard: Callable[[Mapping[str, Any]], object], lost: Callable[[], object]
+        self, on_message: Callable[[Mapping[str, Any]], object], on_close: Callable[[], object]
     ) -> None:
-        self._heard = heard
-        self._lost = lost
+        self._on_message = on_message
+        self._on_close = on_close
         self._open = False
 
     @property
@@ -180,10 +180,10 @@ class Handover(LineOnlyReceiver):
         """Start on an open socket, which is taken over."""
         adopt_socket(reactor, end, self)
 
-    def say(self, what: str, **more: Any) -> None:
-        """Send a message; it is dropped if the other side has gone."""
+    def send(self, kind: str, **values: Any) -> None:
+        """Send a message of a type; it is dropped if the other side has gone."""
         if self._open:
-            self.sendLine(_encode({"say": what, **more}))
+            self.sendLine(_encode({"say": kind, **values}))
 
     def close(self) -> None:
         """Send buffered messages, and close."""
@@ -202,12 +202,12 @@ class Handover(LineOnlyReceiver):
         except ValueError:
             return
         if isinstance(message, dict) and self._open:
-            self._heard(message)
+            self._on_message(message)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._open = False
-        self._lost()
+        self._on_close()
 
 
 def _encode(message: Mapping[str, Any]) -> bytes:

@@ -16,7 +16,7 @@ __all__ = ["Listeners"]
 
 
 class Listeners:
-    """Opens the ports of a configuration; all of them, or none.
+    """Opens the ports of a configuration.
 
     Args:
         config: the endpoints and the addresses to register.
@@ -25,7 +25,7 @@ class Listeners:
 
     Attributes:
         ports: the open ports, in the order of the configuration.
-        opener: has opened the ports.
+        opener: pauses, resumes and hands over the ports.
     """
 
     def __init__(

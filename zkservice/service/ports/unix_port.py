@@ -95,7 +95,7 @@ class UNIXPort(Port):
         self.connected = True
         self.socket = listening
         self.fileno = listening.fileno  # type: ignore[method-assign]
-        self.numberAccepts = 100
+        self.numberAccepts = 100  # connections a turn, as Twisted's port begins
         self.startReading()
 
     def _lock(self) -> None:
@@ -111,11 +111,11 @@ class UNIXPort(Port):
 
 def _bind(unbound: socket.socket, path: bytes, mode: int) -> None:
     """Bind to a name.  The kernel creates it with mode 0777 & ~umask (unix(7))."""
-    before = os.umask(0o777 & ~mode)
+    previous = os.umask(0o777 & ~mode)
     try:
         unbound.bind(path)
     finally:
-        os.umask(before)
+        os.umask(previous)
 
 
 def _remove_socket(path: bytes) -> None:

@@ -46,7 +46,7 @@ class CommandProcess(ProcessProtocol):
         self.code: int | None = None
         self._reactor = reactor
         self._process: IProcessTransport | None = None
-        self._group = 0
+        self._group = 0  # the id of the process group; 0 before the start
         self._ended: Waiters[int] = Waiters()
 
     @property
@@ -60,12 +60,13 @@ class CommandProcess(ProcessProtocol):
         Raises:
             OSError: the process cannot be started.
         """
-        words = [sys.executable, "-I", "-S", launch_command.__file__, str(os.getpid())]
+        # launch_command prepares the process, then replaces itself by the command.
+        launcher = [sys.executable, "-I", "-S", launch_command.__file__, str(os.getpid())]
         with open(os.devnull, "rb") as nothing:
             self._process = self._reactor.spawnProcess(
                 self,
                 sys.executable,
-                [*words, *self.arguments],
+                [*launcher, *self.arguments],
                 env=None,
                 childFDs={0: nothing.fileno(), 1: 1, 2: 2},
             )

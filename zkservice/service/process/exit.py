@@ -56,13 +56,13 @@ def force_exit(code: int, grace: float, leave: Callable[[int], object] = os._exi
         code: the exit code if threads had to be cut off; their unsaved work is lost.
         grace: seconds that they have to finish.
     """
-    left = _remaining_threads()
-    if not left:
+    remaining = _remaining_threads()
+    if not remaining:
         return
     # Logged now, because logging has stopped when the time is over.
     _log.warn(
         "threads of the application still run: {names}; the process ends in {grace} s without them",
-        names=", ".join(sorted(one.name for one in left)),
+        names=", ".join(sorted(one.name for one in remaining)),
         grace=grace,
     )
     for number in (signal.SIGTERM, signal.SIGINT):  # a further signal ends the process at once

@@ -17,7 +17,7 @@ __all__ = ["GilReport", "gil_enabled"]
 
 T = TypeVar("T")
 
-#: What import.c warns of.
+#: The warning of Python (import.c) when a module turns the GIL on.
 _TURNED_ON: Final = re.compile(r"\(GIL\) has been enabled to load module '([^']+)'")
 
 
@@ -31,7 +31,7 @@ class GilReport:
     """Learns which module turns the GIL on while an application is loaded.
 
     Args:
-        free_threaded: whether this Python can be without a GIL; by default it is asked.
+        free_threaded: whether this Python can be without a GIL; None: find out.
     """
 
     def __init__(self, free_threaded: bool | None = None) -> None:
@@ -46,13 +46,13 @@ class GilReport:
             return load()
         show = warnings.showwarning
 
-        def note(message: Warning | str, *args: Any, **options: Any) -> None:
+        def remember_module(message: Warning | str, *args: Any, **options: Any) -> None:
             found = _TURNED_ON.search(str(message))
             if found and self._module is None:
                 self._module = found[1]
             show(message, *args, **options)
 
-        warnings.showwarning = note
+        warnings.showwarning = remember_module
         try:
             return load()
         finally:

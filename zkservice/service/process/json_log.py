@@ -88,10 +88,12 @@ def with_request(event: LogEvent) -> LogEvent:
 
 @implementer(ILogObserver)
 class FormattedEvents:
-    """An observer that gives another one the text of each event, and nothing that it can format.
+    """Passes events on to another observer as finished text, in a format of its own.
+
+    The other observer gets none of the fields from which it would make a text itself.
 
     Args:
-        observer: such as that of syslog.
+        observer: gets the events, such as that of syslog.
         format_event: makes the text.
     """
 
@@ -156,6 +158,6 @@ class LoggingToEvents(logging.Handler):
             level = LogLevel.debug
         fields: dict[str, Any] = {"message": message}
         if record.exc_info and record.exc_info[1] is not None:
-            kind, error, place = record.exc_info
-            fields["log_failure"] = Failure(error, kind, place)
+            kind, error, trace = record.exc_info
+            fields["log_failure"] = Failure(error, kind, trace)
         Logger(namespace=record.name).emit(level, "{message}", **fields)

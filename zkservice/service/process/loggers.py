@@ -70,10 +70,11 @@ def configure_loggers(text: str, *, as_events: bool = False) -> None:
         raise ConfigurationError(f"loggers: {error}") from None
 
 
-#: Characters of a logger's name, and loggers that operators may add (they are never removed).
+#: Characters of a logger's name that an operator may write, and the highest number of a level.
 _MAX_NAME: Final = 200
-_MAX_LOGGERS: Final = 10_000
 _MAX_LEVEL: Final = 1000
+#: Loggers in a process above which operators can add none: `logging` never removes one.
+_MAX_LOGGERS: Final = 10_000
 
 
 def logger_level(name: str, level: str = "") -> str:
@@ -138,7 +139,7 @@ def escape_log_texts(publisher: LogPublisher) -> None:
 
 
 def escape_other_logs(options: Any) -> None:
-    """Have what twistd logs to, if that is not a file, get printable text.
+    """Escape what is not printable in a log of twistd that is no file: syslog, or its ``--logger``.
 
     To be called while twistd parses its command line: its log begins after that.
 
@@ -159,7 +160,7 @@ def escape_other_logs(options: Any) -> None:
 
 
 def _observer(made: Any) -> Any:
-    """What the user's ``--logger`` has made, of Twisted's older kind or of the newer."""
+    """The observer that the user's ``--logger`` has made, which may be of Twisted's older kind."""
     return made if ILogObserver.providedBy(made) else LegacyLogObserverWrapper(made)
 
 
@@ -169,9 +170,10 @@ def _with_traceback(event: LogEvent) -> str:
 
 @implementer(ILogObserver)
 class PrintableEvents:
-    """An observer that gives another one events whose texts are one line of printable text.
+    """Passes events on to another observer, with texts that are one line of printable text.
 
-    Events whose text is that already are passed on as they are, and so are those with code.
+    Events whose text is printable are passed on unchanged, and so are those with a traceback or
+    stacks.
     """
 
     def __init__(self, observer: Callable[[LogEvent], None]) -> None:

@@ -18,9 +18,9 @@ from twisted.internet.interfaces import IReactorCore
 
 def take_signals(
     reactor: Any,
-    hurry: Callable[[], object],
+    stop_at_once: Callable[[], object],
     handlers: Mapping[signal.Signals, Callable[[], object]] = MappingProxyType({}),
-    first: Callable[[signal.Signals], object] = lambda number: None,
+    on_first: Callable[[signal.Signals], object] = lambda number: None,
 ) -> None:
     """Replace the signal handlers of the running reactor.
 
@@ -29,23 +29,23 @@ def take_signals(
 
     Args:
         reactor: is stopped by the first SIGTERM or SIGINT.
-        hurry: called in the reactor thread for every further SIGTERM or SIGINT.
+        stop_at_once: called in the reactor thread for every further SIGTERM or SIGINT.
         handlers: called in the reactor thread for other signals.
-        first: called with the first SIGTERM or SIGINT, before the reactor is stopped.
+        on_first: called with the first SIGTERM or SIGINT, before the reactor is stopped.
     """
     stopping = False
 
     def stop(number: int) -> None:
         nonlocal stopping
         if stopping:
-            hurry()
+            stop_at_once()
         else:
             stopping = True
-            first(signal.Signals(number))
+            on_first(signal.Signals(number))
             try:
                 reactor.stop()
             except ReactorNotRunning:  # something else has stopped it
-                hurry()
+                stop_at_once()
 
     def handle(number: int, frame: FrameType | None) -> None:
         reactor.callFromThread(stop, number)
@@ -65,9 +65,9 @@ def _handle(
 
 def take_signals_when_running(
     reactor: Any,
-    hurry: Callable[[], object],
+    stop_at_once: Callable[[], object],
     handlers: Mapping[signal.Signals, Callable[[], object]] = MappingProxyType({}),
-    first: Callable[[signal.Signals], object] = lambda number: None,
+    on_first: Callable[[signal.Signals], object] = lambda number: None,
 ) -> None:
-    """Call `take_signals` after the reactor has installed its own handlers."""
-    IReactorCore(reactor).callWhenRunning(take_signals, reactor, hurry, handlers, first)
+    """Call `take_signals` with these arguments after the reactor has installed its own handlers."""
+    IReactorCore(reactor).callWhenRunning(take_signals, reactor, stop_at_once, handlers, on_first)

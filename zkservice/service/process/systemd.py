@@ -21,7 +21,7 @@ class Notifier:
     _log = Logger()
 
     def __init__(self, environ: Mapping[str, str], clock: IReactorTime) -> None:
-        #: Whether systemd accepts messages of this process.
+        #: Whether to send: systemd accepts messages of the main process only.
         self.enabled = True
         self._address = environ.get("NOTIFY_SOCKET", "")
         period = environ.get("WATCHDOG_USEC", "")
@@ -30,13 +30,13 @@ class Notifier:
             self._watchdog = LoopingCall(self.send, "WATCHDOG=1")
             self._watchdog.clock = clock
             # Twice in each period, as sd_watchdog_enabled(3) advises.
-            self._pause = int(period) / 1_000_000 / 2
+            self._interval = int(period) / 1_000_000 / 2
 
     def ready(self, status: str) -> None:
         """Report that the service has started; from now on the watchdog is notified."""
         self.send(f"READY=1\nSTATUS={status}")
         if self.enabled and self._watchdog is not None and not self._watchdog.running:
-            self._watchdog.start(self._pause)
+            self._watchdog.start(self._interval)
 
     def reloading(self, now: int) -> None:
         """Report that an upgrade has begun; `ready` reports its end.

@@ -21,20 +21,20 @@ from zkservice.service.ports.admin_ports import AdminPorts
 from zkservice.service.ports.inheritance import InheritedSockets
 from zkservice.service.process.shutdown import Shutdown
 from zkservice.service.registration.embedded_zookeeper import InProcessZooKeeper
-from zkservice.service.registration.health import HealthCheck, ask_http, ask_tcp
+from zkservice.service.registration.health import HealthCheck, check_http, check_tcp
 from zkservice.service.registration.registrar import Registrar
 from zkservice.service.state.availability import FRONT, HEALTH, Availability
 from zkservice.service.views.admin_site import admin_factory
 from zkservice.service.views.readiness import reason_not_registered
 from zkservice.web import View
 
-__all__ = ["DEREGISTER", "Announced", "Announcer"]
+__all__ = ["DEREGISTER", "AddressSource", "Announcer"]
 
 #: Seconds to wait for ZooKeeper to confirm that the address is deregistered.
 DEREGISTER: Final = 2.0
 
 
-class Announced(Protocol):
+class AddressSource(Protocol):
     """The source of the addresses: open ports of this process, or another program's addresses."""
 
     @property
@@ -58,11 +58,11 @@ class Announcer:
 
     Args:
         config: where and what to register.
-        announced: the addresses.
+        source: the addresses.
         reactor: for connections and time.
         fail: called with a reason when retrying does not help.
         inherited: sockets for the monitor and the manhole.
-        inside: the endpoint for health checks until `ask_at_the_port` is called.
+        inside: the endpoint for health checks until `check_health_at_the_port` is called.
     """
 
     _log = Logger()
@@ -70,7 +70,7 @@ class Announcer:
     def __init__(
         self,
         config: Config,
-        announced: Announced,
+        source: AddressSource,
         reactor: Any,
         fail: Callable[[str], object],
         inherited: InheritedSockets | None = None,
@@ -82,18 +82,18 @@ class Announcer:
         self.admin_ports = AdminPorts(reactor, inherited)
         self._config = config
         self._reactor = reactor
-        self._own: dict[str, str] = {}  # properties beside those of the configuration
+        self._own_properties: dict[str, str] = {}  # properties beside those of the configuration
         self._embedded: InProcessZooKeeper | None = None
         hosts = config.zookeeper.hosts
         if hosts is None:
             self._embedded = InProcessZooKeeper(config.zookeeper, reactor)
             hosts = self._embedded.start()
-        self.addresses = announced.addresses
+        self.addresses = source.addresses
         self.registrar = Registrar(
-            config, self.addresses, hosts, reactor, fail, announced.tls_addresses
+            config, self.addresses, hosts, reactor, fail, source.tls_addresses
         )
         self._inside = inside
-        self._health = self._make_health(announced)
+        self._health = self._make_health(source)
 
     def start(
         self,
@@ -160,10 +160,10 @@ class Announcer:
 
     def configure(self, config: Config) -> None:
         """Apply another configuration: store its properties if they have changed."""
-        before, self._config = self._config, config
-        if config.properties != before.properties:
+        previous, self._config = self._config, config
+        if config.properties != previous.properties:
             stored = self.registrar.registration.replace_properties(
-                {**config.properties, **self._own}
+                {**config.properties, **self._own_properties}
             )
             stored.addErrback(self._not_stored)
 
@@ -175,8 +175,8 @@ class Announcer:
         else:
             self.availability.unblock(FRONT)
 
-    def ask_at_the_port(self) -> None:
-        """Send health checks to the port that clients use from now on."""
+    def check_health_at_the_port(self) -> None:
+        """From now on, send health checks to the port that clients use."""
         self._inside = None
 
     async def withdraw(self, shutdown: Shutdown) -> None:
@@ -190,9 +190,9 @@ class Announcer:
             await shutdown.step("announcing the stop", announced, DEREGISTER)
             await shutdown.pause("waiting for clients to notice", self._config.drain_wait)
         # Some readers ignore the state, so there is a second pause after the znode is deleted.
-        registered = self.registrar.leave()
-        if registered is not None:
-            await shutdown.step("deregistering", registered, DEREGISTER)
+        deregistered = self.registrar.deregister()
+        if deregistered is not None:
+            await shutdown.step("deregistering", deregistered, DEREGISTER)
             if self.registrar.registration.state is not RegistrationState.WITHDRAWN:
                 # The delete was refused, or ZooKeeper is away.  Ending the session needs no
                 # permission and deletes the znodes: no address may stay while the ports close.
@@ -223,32 +223,34 @@ class Announcer:
     def _properties(self, known: Mapping[str, Command]) -> dict[str, Any]:
         """The properties to store with the address, including ``monitor``."""
         if self._config.monitor is not None:
-            self._own["monitor"] = self.admin_ports.open_monitor(self._config.monitor, known)
-        return {**self._config.properties, **self._own}
+            self._own_properties["monitor"] = self.admin_ports.open_monitor(
+                self._config.monitor, known
+            )
+        return {**self._config.properties, **self._own_properties}
 
-    def _make_health(self, announced: Announced) -> HealthCheck | None:
+    def _make_health(self, source: AddressSource) -> HealthCheck | None:
         settings = self._config.health
         if settings is None:
             return None
-        where = announced.client_endpoint(plain=settings.path is not None)
+        where = source.client_endpoint(plain=settings.path is not None)
         port = clientFromString(self._reactor, where)
 
-        def ask() -> Deferred[Any]:
+        def check() -> Deferred[Any]:
             endpoint = self._inside or port
             if settings.path is None:
-                return ask_tcp(endpoint)
+                return check_tcp(endpoint)
             host = settings.host or self.addresses[0]
-            return ask_http(endpoint, settings.path, host, self._reactor)
+            return check_http(endpoint, settings.path, host, self._reactor)
 
-        return HealthCheck(settings, ask, self._health_changed, self._reactor)
+        return HealthCheck(settings, check, self._health_changed, self._reactor)
 
     def _start_checks(self, health: HealthCheck) -> None:
         health.start().addErrback(
             lambda failure: self._log.failure("the health check has ended", failure)
         )
 
-    def _health_changed(self, good: bool, reason: str) -> None:
-        if good:
+    def _health_changed(self, healthy: bool, reason: str) -> None:
+        if healthy:
             self._log.info("health check: healthy")
             self.availability.unblock(HEALTH)
         else:

@@ -20,32 +20,39 @@ from typing_extensions import override
 from zkservice.errors import UnhealthyError
 from zkservice.service.config import HealthSettings
 
-#: Seconds and bytes that are read of a response after the status line.
+#: Seconds for which, and bytes up to which, a response is read after the status line.
 LINGER: Final = 1.0
 MAX_RESPONSE: Final = 1 << 16
+#: Bytes of the status line.
+_MAX_LINE: Final = 1000
 
 
 class HealthTracker:
-    """Turns the results of checks into a state; uses neither time nor network."""
+    """Turns the results of checks into a state, without time and network.
+
+    Args:
+        rise: successes in a row that make an unhealthy service healthy.
+        fall: failures in a row that make it unhealthy.
+    """
 
     def __init__(self, rise: int, fall: int) -> None:
         self.healthy: bool | None = None  # None until it is known
         self._rise, self._fall = rise, fall
-        self._row = 0  # results in a row that contradict the state
+        self._contradictions = 0  # results in a row that differ from the state
 
     def record(self, good: bool) -> bool:
-        """Count a result; return whether the state has changed."""
+        """Count the result of a check; return whether the state has changed."""
         if good is self.healthy:
-            self._row = 0
+            self._contradictions = 0
             return False
-        self._row += 1
+        self._contradictions += 1
         if self.healthy is None:
             needed = 1 if good else self._fall
         else:
             needed = self._rise if good else self._fall
-        if self._row < needed:
+        if self._contradictions < needed:
             return False
-        self.healthy, self._row = good, 0
+        self.healthy, self._contradictions = good, 0
         return True
 
 
@@ -54,7 +61,7 @@ class HealthCheck:
 
     Args:
         settings: what to check and how often.
-        ask: makes a check: its Deferred fires on success, and fails with the reason otherwise.
+        check: makes a check: its Deferred fires on success, and fails with the reason otherwise.
         changed: called with the new state and the last reason.
         clock: tells the time.
     """
@@ -62,18 +69,18 @@ class HealthCheck:
     def __init__(
         self,
         settings: HealthSettings,
-        ask: Callable[[], Deferred[Any]],
+        check: Callable[[], Deferred[Any]],
         changed: Callable[[bool, str], object],
         clock: IReactorTime,
     ) -> None:
         self.reason = ""
         self._settings = settings
-        self._ask = ask
+        self._check = check
         self._changed = changed
         self._clock = clock
         self._tracker = HealthTracker(settings.rise, settings.fall)
-        self._asked: Deferred[Any] | None = None
-        self._loop = LoopingCall(self._once)
+        self._running_check: Deferred[Any] | None = None
+        self._loop = LoopingCall(self._check_once)
         self._loop.clock = clock
 
     @property
@@ -89,12 +96,12 @@ class HealthCheck:
         """Stop checking; a check that runs is cancelled."""
         if self._loop.running:
             self._loop.stop()
-        if self._asked is not None:
-            self._asked.cancel()
+        if self._running_check is not None:
+            self._running_check.cancel()
 
-    def _once(self) -> Deferred[None]:
-        self._asked = self._ask().addTimeout(self._settings.timeout, self._clock)
-        return self._asked.addCallbacks(lambda _: self._record(True, ""), self._failed)
+    def _check_once(self) -> Deferred[None]:
+        self._running_check = self._check().addTimeout(self._settings.timeout, self._clock)
+        return self._running_check.addCallbacks(lambda _: self._record(True, ""), self._failed)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(TimeoutError, CancelledError):
@@ -103,23 +110,23 @@ class HealthCheck:
             self._record(False, failure.getErrorMessage() or type(failure.value).__name__)
 
     def _record(self, good: bool, reason: str) -> None:
-        self._asked = None
+        self._running_check = None
         self.reason = reason
         if self._loop.running and self._tracker.record(good):
             self._changed(good, reason)
 
 
-def ask_tcp(endpoint: IStreamClientEndpoint) -> Deferred[None]:
+def check_tcp(endpoint: IStreamClientEndpoint) -> Deferred[None]:
     """Check that a TCP connection succeeds."""
-    return Deferred.fromCoroutine(_ask_tcp(endpoint))
+    return Deferred.fromCoroutine(_check_tcp(endpoint))
 
 
-async def _ask_tcp(endpoint: IStreamClientEndpoint) -> None:
-    protocol: Any = await endpoint.connect(_quiet(Protocol))
+async def _check_tcp(endpoint: IStreamClientEndpoint) -> None:
+    protocol: Any = await endpoint.connect(_quiet_factory(Protocol))
     protocol.transport.loseConnection()
 
 
-def ask_http(
+def check_http(
     endpoint: IStreamClientEndpoint, path: str, host: str, clock: IReactorTime
 ) -> Deferred[None]:
     """GET a path from a host; fails unless the status is 2xx or 3xx.
@@ -127,13 +134,13 @@ def ask_http(
     The rest of the response is read for a while, because many servers log an error if the client
     closes the connection too early.
     """
-    return Deferred.fromCoroutine(_ask_http(endpoint, path, host, clock))
+    return Deferred.fromCoroutine(_check_http(endpoint, path, host, clock))
 
 
-async def _ask_http(
+async def _check_http(
     endpoint: IStreamClientEndpoint, path: str, host: str, clock: IReactorTime
 ) -> None:
-    protocol: Any = await endpoint.connect(_quiet(_StatusLine))
+    protocol: Any = await endpoint.connect(_quiet_factory(_StatusLine))
     try:
         # HTTP/1.0: the server closes the connection after one response.
         protocol.transport.write(
@@ -175,7 +182,7 @@ class _StatusLine(Protocol):
             return
         self._data += data
         line, end, _ = self._data.partition(b"\r\n")
-        if (end or len(line) > 1000) and not self.received.called:
+        if (end or len(line) > _MAX_LINE) and not self.received.called:
             self.received.callback(line)
 
     @override
@@ -186,7 +193,7 @@ class _StatusLine(Protocol):
             self.received.errback(UnhealthyError("the connection was closed without a response"))
 
 
-def _quiet(protocol: type[Protocol]) -> Factory[Any]:
+def _quiet_factory(protocol: type[Protocol]) -> Factory[Any]:
     """A factory that does not log each connection."""
     factory: Factory[Any] = Factory.forProtocol(protocol)
     factory.noisy = False

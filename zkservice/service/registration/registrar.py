@@ -83,11 +83,11 @@ class Registrar:
             sasl=security.sasl,
         )
         self.registration: Registration
-        #: Whether requests can be served.
+        #: Whether the front end can serve requests.
         self.serving = True
         self._report: Callable[[str], object] = lambda status: None
-        self._leaving = False
-        self._was_connected = False
+        self._stopping = False
+        self._was_connected = False  # whether the credentials were accepted before
         self._reminder: IDelayedCall | None = None
         self._reauthentication: IDelayedCall | None = None
 
@@ -148,25 +148,25 @@ class Registrar:
         }
 
     def announce_stop(self) -> Deferred[None] | None:
-        """Store the state "stopping" in the znodes, until `leave` deletes them.
+        """Store the state "stopping" in the znodes, until `deregister` deletes them.
 
         Returns None if the format has no such state, or without a connection.
         """
-        self._leaving = True
+        self._stopping = True
         if not self.connected or not self.registration.announce_stop():
             return None
         return when_in(self.registration, (RegistrationState.OUT, RegistrationState.WITHDRAWN))
 
-    def leave(self) -> Deferred[bool] | None:
+    def deregister(self) -> Deferred[bool] | None:
         """Deregister for good; return None if no client can have seen the address."""
-        self._leaving = True
+        self._stopping = True
         self._cancel_reminder()
         if self._reauthentication is not None:
             self._reauthentication.cancel()
             self._reauthentication = None
-        seen = self.registration.possibly_visible
-        left = self.registration.unregister()
-        return left if seen else None
+        visible = self.registration.possibly_visible
+        deregistered = self.registration.unregister()
+        return deregistered if visible else None
 
     def close(self) -> Deferred[None]:
         """Close the session."""
@@ -183,7 +183,7 @@ class Registrar:
             self._log.warn("The ZooKeeper session has expired; opening a new one")
         elif state is State.CONNECTED:
             self._was_connected = True
-        elif state is State.AUTH_FAILED and self._was_connected and not self._leaving:
+        elif state is State.AUTH_FAILED and self._was_connected and not self._stopping:
             self._log.error(
                 "ZooKeeper refuses credentials that it accepted before; "
                 "serving on without being registered, and trying again in {pause} s",
@@ -200,11 +200,10 @@ class Registrar:
 
     async def _connect_again(self) -> None:
         await self.client.close()
-        if self._leaving:
+        if self._stopping:
             return
-        with contextlib.suppress(
-            ZooKeeperError
-        ):  # a refusal changes the state, which schedules the next attempt
+        # A refusal changes the state, and that schedules the next attempt.
+        with contextlib.suppress(ZooKeeperError):
             await self.client.connect()
 
     def _cannot_connect(self, failure: Failure) -> None:
@@ -227,14 +226,14 @@ class Registrar:
         if change.state is RegistrationState.REGISTERED:
             self._cancel_reminder()
             self._log.info("Serving on {addresses}", addresses=self._served())
-        if not self._leaving and self._reminder is None:
+        if not self._stopping and self._reminder is None:
             self.report_status()
 
     def _still_waiting(self) -> None:
         self._reminder = None
         if self.registration.frozen:  # another program is registered
             return
-        if not self.serving:  # there is nothing to register yet
+        if not self.serving:  # not registered on purpose: ask again later
             self._reminder = self._reactor.callLater(STILL_WAITING, self._still_waiting)
             return
         reason = self.registration.reason

@@ -22,7 +22,7 @@ class Assets:
 
     Args:
         front: accepts connections.
-        announcement: has the registration.
+        announcement: has the registration, and the ports for operators.
         notifier: reports to systemd, if this is the main process.
         program: has the pid file.
     """
@@ -78,8 +78,8 @@ class Assets:
     def prepared(self) -> bool:
         """Whether the registration waits only for the other program."""
         announcement = self._announcement
-        hindered = announcement.availability.reasons or not self._front.complete
-        return announcement.registrar.connected and not hindered
+        blocked = bool(announcement.availability.reasons) or not self._front.complete
+        return announcement.registrar.connected and not blocked
 
     @property
     def settled(self) -> bool:
@@ -113,7 +113,7 @@ class Assets:
         availability = self._announcement.availability
         if taken_out:
             availability.reasons[OPERATOR] = taken_out
-        self._announcement.ask_at_the_port()
+        self._announcement.check_health_at_the_port()
         self.registration.take_over(session)
         availability.apply()
 
@@ -139,8 +139,8 @@ class Assets:
         self.notifier.enabled = True
         self.report_status()
 
-    def leave(self) -> None:
-        """Release everything unchanged, because the other program goes on."""
+    def release(self) -> None:
+        """Leave everything to the other program, which goes on; nothing was taken over."""
         for ports in self._ports():
             ports.hand_over()
         self._announcement.handed_over = True

@@ -36,12 +36,13 @@ class Successor:
         self.sockets = InheritedSockets(inheritance.sockets)
         self._inheritance = inheritance
         self._reactor = reactor
-        self._channel = Handover(self._heard, self._lost)
+        self._channel = Handover(self._on_message, self._on_close)
         self._assets: Assets | None = None
         self._fail: Callable[[str], object] = lambda reason: None
         self._end: Callable[[str], object] = lambda reason: None
         self._owns = False
-        self._said: set[str] = set()
+        self._sent: set[str] = set()  # the types of the messages that were sent
+        self._taking_over = False  # whether the old program has sent "go"
         self._given_back: Waiters[None] = Waiters()
 
     @property
@@ -65,7 +66,7 @@ class Successor:
         self.sockets.close()
         end_of_channel = socket.socket(fileno=self._inheritance.channel)
         self._channel.adopt(self._reactor, end_of_channel)
-        assets.subscribe(self._look)
+        assets.subscribe(self._report_progress)
 
     def failed(self, reason: str) -> None:
         """Tell the old program why this one cannot go on."""
@@ -74,52 +75,52 @@ class Successor:
         if self._assets is None:  # the reactor does not run yet
             self._inheritance.report_failure(reason)
         else:
-            self._say("failed", reason=reason)
+            self._send_once("failed", reason=reason)
 
     def give_back(self) -> Deferred[None]:
         """Give everything back unless this program has taken over; fires when that is done."""
         if self._owns or self._assets is None:
             return succeed(None)
-        self._assets.leave()
+        self._assets.release()
         self.failed("it was asked to stop")
         return self._given_back.add() if self._channel.is_open else succeed(None)
 
     # -- internals --
 
-    def _look(self) -> None:
+    def _report_progress(self) -> None:
         """Tell the old program about progress."""
         assets = self._assets
         if assets is None or self._owns:
             return
-        if "prepared" not in self._said:
+        if "prepared" not in self._sent:
             if assets.prepared:
-                self._say("prepared", session=assets.session)
-        elif "go" in self._said and assets.settled:
-            self._say("ready")
+                self._send_once("prepared", session=assets.session)
+        elif self._taking_over and assets.settled:
+            self._send_once("ready")
 
-    def _say(self, what: str, **more: Any) -> None:
-        if what not in self._said:
-            self._said.add(what)
-            self._channel.say(what, **more)
+    def _send_once(self, kind: str, **values: Any) -> None:
+        if kind not in self._sent:
+            self._sent.add(kind)
+            self._channel.send(kind, **values)
 
-    def _heard(self, message: Mapping[str, Any]) -> None:
+    def _on_message(self, message: Mapping[str, Any]) -> None:
         assert self._assets is not None
-        what = message.get("say")
-        if what == "go":
-            self._said.add("go")
+        kind = message.get("say")
+        if kind == "go":
+            self._taking_over = True
             self._log.info("upgrade: taking over from the old program")
             self._assets.resume()
             self._assets.take_address(message["session"], message["out"])
-            self._look()
-        elif what == "yours":
+            self._report_progress()
+        elif kind == "yours":
             self._owns = True
             self._assets.take_over(message["pidfile"])
-        elif what == "stop":
+        elif kind == "stop":
             self._owns = True  # so that this program deregisters its own address
             self._end("the old program was asked to stop")
 
-    def _lost(self) -> None:
+    def _on_close(self) -> None:
         self._given_back.fire(None)
         if not self._owns and self._assets is not None:
-            self._assets.leave()
+            self._assets.release()
             self._fail("upgrade: the old program goes on, or has ended without handing over")

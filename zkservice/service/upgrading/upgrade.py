@@ -35,7 +35,7 @@ from zkservice.service.upgrading.assets import Assets
 __all__ = ["Upgrade"]
 
 #: Seconds to register the address again before the new program, which failed, is released.
-_BACK: Final = 5.0
+_REGISTER_AGAIN: Final = 5.0
 #: Seconds for the new program to end, in addition to its own time-outs.
 _GRACE: Final = 5.0
 
@@ -46,7 +46,7 @@ class _Phase(Enum):
     IDLE = "no upgrade"
     STARTING = "the new program starts"
     SWITCHING = "the new program takes over"
-    BACK = "the new program ends"
+    TAKING_BACK = "the new program ends"
     DONE = "the new program serves"
 
 
@@ -70,7 +70,7 @@ class Upgrade:
         self._assets = assets
         self._done = done
         self._phase = _Phase.IDLE
-        self._deadline = Alarm(reactor, self._overdue)
+        self._deadline = Alarm(reactor, self._deadline_passed)
         self._channel: Handover | None = None
         self._process: IProcessTransport | None = None
         self._session = 0  # the id of the new program's session
@@ -83,7 +83,7 @@ class Upgrade:
 
     def start(self) -> None:
         """Start a new program, or log the reason why that is impossible."""
-        reason = self._why_not()
+        reason = self._reason_to_refuse()
         if reason:
             self._log.warn("SIGUSR2 is ignored: {reason}", reason=reason)
             return
@@ -94,9 +94,9 @@ class Upgrade:
         try:
             self._spawn()
         except OSError as error:
-            self._phase = _Phase.BACK
+            self._phase = _Phase.TAKING_BACK
             self._failed(f"it cannot be started: {error}")
-            self._gone()
+            self._reset()
             return
         assert self._process is not None
         self._log.info("upgrade: process {pid} starts", pid=self._process.pid)
@@ -114,8 +114,8 @@ class Upgrade:
         if self._phase is _Phase.STARTING:
             self._signal(signal.SIGKILL)  # it has not taken anything over yet
         elif self._channel is not None:
-            self._channel.say("stop")
-        self._phase = _Phase.BACK
+            self._channel.send("stop")
+        self._phase = _Phase.TAKING_BACK
         return self._ended.add()
 
     def kill(self) -> None:
@@ -125,7 +125,7 @@ class Upgrade:
 
     # -- the start --
 
-    def _why_not(self) -> str:
+    def _reason_to_refuse(self) -> str:
         if self._phase is _Phase.DONE:
             return "another program has taken over already"
         if self._phase is not _Phase.IDLE:
@@ -138,48 +138,50 @@ class Upgrade:
 
     def _spawn(self) -> None:
         program, sockets = self._assets.program, self._assets.sockets
-        given = Inheritance.of(
+        inheritance = Inheritance.of(
             [endpoint for endpoint, _ in sockets], systemd_socket_names(), program.pidfile.path
         )
         ours, theirs = socket.socketpair()
         with contextlib.closing(theirs):
-            self._channel = Handover(self._heard, self._lost)
+            self._channel = Handover(self._on_message, self._on_close)
             self._channel.adopt(self._reactor, ours)
             self._process = self._reactor.spawnProcess(
                 _NewProcess(self._process_ended),
                 program.arguments[0],
                 list(program.arguments),
-                env={**os.environ, "PWD": program.directory, VARIABLE: given.to_text()},
+                env={**os.environ, "PWD": program.directory, VARIABLE: inheritance.to_text()},
                 path=program.directory,
                 childFDs={
                     **{0: 0, 1: 1, 2: 2},
-                    **given.descriptors(theirs.fileno(), [number for _, number in sockets]),
+                    **inheritance.descriptors(theirs.fileno(), [number for _, number in sockets]),
                 },
             )
 
     # -- messages of the new program --
 
-    def _heard(self, message: Mapping[str, Any]) -> None:
-        what = message.get("say")
-        if what == "failed":
+    def _on_message(self, message: Mapping[str, Any]) -> None:
+        kind = message.get("say")
+        if kind == "failed":
             self._failed(str(message.get("reason")))
-        elif what == "prepared" and self._phase is _Phase.STARTING:
+        elif kind == "prepared" and self._phase is _Phase.STARTING:
             self._switch(message)
-        elif what == "ready" and self._phase is _Phase.SWITCHING:
+        elif kind == "ready" and self._phase is _Phase.SWITCHING:
             self._finish()
 
     def _switch(self, message: Mapping[str, Any]) -> None:
+        """Stop accepting and changing the znodes, then let the new program do both."""
         self._phase = _Phase.SWITCHING
         session = message.get("session")
         self._session = session if isinstance(session, int) else 0
         self._assets.pause()
-        self._assets.freeze_address().addCallback(self._go)
+        self._assets.freeze_address().addCallback(self._let_it_take_over)
 
-    def _go(self, _: None) -> None:
+    def _let_it_take_over(self, _: None) -> None:
         if self._phase is _Phase.SWITCHING and self._channel is not None:
-            self._channel.say("go", session=self._assets.session, out=self._assets.taken_out)
+            self._channel.send("go", session=self._assets.session, out=self._assets.taken_out)
 
     def _finish(self) -> None:
+        """End: the new program accepts, and its znodes have replaced those of this one."""
         assert self._channel is not None
         assert self._process is not None
         self._phase = _Phase.DONE
@@ -188,7 +190,7 @@ class Upgrade:
         # Only the old main process may tell systemd which process is the main one.
         self._assets.notifier.send(f"MAINPID={pid}")
         self._assets.hand_over()
-        self._channel.say("yours", pidfile=pidfile)
+        self._channel.send("yours", pidfile=pidfile)
         self._done(f"process {pid} has taken over")
 
     # -- when it fails --
@@ -198,25 +200,28 @@ class Upgrade:
         if self._phase is _Phase.DONE:
             return
         self._log.error("upgrade: {reason}; this program goes on", reason=reason)
-        switching, self._phase = self._phase is _Phase.SWITCHING, _Phase.BACK
+        switching, self._phase = self._phase is _Phase.SWITCHING, _Phase.TAKING_BACK
         if switching:
             self._assets.resume()
             self._assets.take_address(self._session)
-            back: Deferred[Any] = self._assets.registration.when_registered()
-            back.addTimeout(_BACK, self._reactor).addBoth(lambda _: self._let_go())
-            self._deadline.set(_BACK + self._config.drain_timeout + _GRACE)
+            registered: Deferred[Any] = self._assets.registration.when_registered()
+            registered.addTimeout(_REGISTER_AGAIN, self._reactor).addBoth(
+                lambda _: self._close_channel()
+            )
+            self._deadline.set(_REGISTER_AGAIN + self._config.drain_timeout + _GRACE)
         else:
-            self._let_go()
+            self._close_channel()
             self._deadline.set(_GRACE)
         self._assets.report_status()
 
-    def _let_go(self) -> None:
+    def _close_channel(self) -> None:
         """Close the channel, which ends the new program: the address is registered here again."""
         if self._channel is not None:
             self._channel.close()
 
-    def _overdue(self) -> None:
-        if self._phase is _Phase.BACK:
+    def _deadline_passed(self) -> None:
+        """Kill a program that does not end; take back from one that is not ready in time."""
+        if self._phase is _Phase.TAKING_BACK:
             self.kill()
             return
         starting = self._phase is _Phase.STARTING
@@ -224,19 +229,20 @@ class Upgrade:
         if starting:
             self.kill()
 
-    def _lost(self) -> None:
+    def _on_close(self) -> None:
         """Do nothing: the end of the process follows and says more."""
 
     def _process_ended(self, failure: Failure) -> None:
         if self._phase in (_Phase.STARTING, _Phase.SWITCHING):
             self._failed(f"it has ended: {failure.getErrorMessage()}")
-        self._gone()
+        self._reset()
 
-    def _gone(self) -> None:
+    def _reset(self) -> None:
+        """Be ready for another upgrade, unless the new program has taken over."""
         if self._phase is _Phase.DONE:
             return
         self._deadline.cancel()
-        self._let_go()
+        self._close_channel()
         self._process = self._channel = None
         self._phase = _Phase.IDLE
         self._log.info("upgrade: the new program has ended; SIGUSR2 starts another one")

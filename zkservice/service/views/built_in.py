@@ -48,13 +48,13 @@ __all__ = [
     "THREADS",
     "LocalViews",
     "Shown",
-    "asked_views",
     "guarded",
     "load_metrics",
     "metrics_view",
     "show",
     "view_paths",
     "views_at_ports",
+    "views_from_parent",
 ]
 
 #: The path for liveness probes.
@@ -67,7 +67,7 @@ METRICS: Final = "/-/metrics"
 PROBES: Final = frozenset([HEALTH, READY])
 
 #: Header fields of every view: it changes all the time, and may be for operators only.
-_NEVER_KEPT: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+_NO_STORE_FIELDS: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 #: Keys of the environ that are passed on when another process makes the response.
 _PASSED_ON: Final = ("REQUEST_METHOD", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")
@@ -106,30 +106,30 @@ def guarded(views: Mapping[str, View], access: AdminAccess) -> dict[str, View]:
     """The views with access control.  Every client gets `READY`, and one line of `HEALTH`."""
     found: dict[str, View] = {}
     for path, shown in views.items():
-        view = _never_kept(shown)
+        view = _with_no_store(shown)
         if path == READY:
             found[path] = view
         else:
-            instead = _first_line(view) if path == HEALTH else None
-            found[path] = GuardedView(view, access.refusal, instead)
+            for_others = _first_line(view) if path == HEALTH else None
+            found[path] = GuardedView(view, access.refusal, for_others)
     return found
 
 
-def _never_kept(view: View) -> View:
+def _with_no_store(view: View) -> View:
     """The view with header fields against caching and content sniffing."""
     if isinstance(view, StreamView):
         return view  # it sets these fields itself
     if isinstance(view, DeferredView):
         ask = view.ask
-        asking = DeferredView(lambda environ: ask(environ).addCallback(_never_kept))
-        asking.__name__ = view.__name__
-        return asking
+        deferred = DeferredView(lambda environ: ask(environ).addCallback(_with_no_store))
+        deferred.__name__ = view.__name__
+        return deferred
 
     @wraps(view, updated=())
     def shown(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             named = {name.lower() for name, _ in headers}
-            added = [each for each in _NEVER_KEPT if each[0].lower() not in named]
+            added = [each for each in _NO_STORE_FIELDS if each[0].lower() not in named]
             return start_response(status, [*headers, *added], *error)
 
         return view(environ, start)
@@ -194,40 +194,46 @@ class LocalViews:
         return BuiltIn(lambda server: views_at_ports(self._front_end, self.all(server)), self.tally)
 
 
-def asked_views(
+def views_from_parent(
     paths: Iterable[str], ask: Callable[[str, dict[str, str]], Deferred[Any]], clock: Any
 ) -> dict[str, View]:
     """The views of a worker process: its parent makes them, because it has all figures.
 
     Args:
-        ask: asks for the view at a path, with a few values of the environ.
+        ask: asks the parent for the view at a path, with a few values of the environ; its Deferred
+            fires with a `Shown`.
         clock: the reactor.
     """
 
-    def fetch() -> Deferred[Any]:
-        asked = ask(SECTIONS_VIEW, {})
-        return asked.addCallback(lambda shown: json.loads(shown["body"].encode("latin-1")))
+    def fetch_sections() -> Deferred[Any]:
+        response = ask(SECTIONS_VIEW, {})
+        return response.addCallback(lambda shown: json.loads(shown["body"].encode("latin-1")))
 
-    views: dict[str, View] = {path: DeferredView(_asking(path, ask)) for path in paths}
+    views: dict[str, View] = {path: DeferredView(_asking_parent(path, ask)) for path in paths}
     if EVENTS in views:
-        views[EVENTS] = event_view(fetch, clock)
+        views[EVENTS] = event_view(fetch_sections, clock)
     return views
 
 
 def show(view: View, environ: Mapping[str, str]) -> Shown:
-    """Call a view for another process."""
+    """Call a view, and return its response for another process.
+
+    Args:
+        view: any view but a `DeferredView` or a `StreamView`.
+        environ: the values that the other process has passed on.
+    """
     shown: Shown = {"status": "", "headers": [], "body": ""}
 
     def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
         shown["status"], shown["headers"] = status, [list(header) for header in headers]
 
-    whole: dict[str, Any] = {
+    full_environ: dict[str, Any] = {
         **{"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SCRIPT_NAME": "", "PATH_INFO": ""},
         **{"SERVER_NAME": "localhost", "SERVER_PORT": "0", "wsgi.url_scheme": "http"},
         **{"wsgi.input": io.BytesIO(), "wsgi.errors": io.StringIO()},
         **environ,
     }
-    shown["body"] = b"".join(view(whole, start_response)).decode("latin-1")
+    shown["body"] = b"".join(view(full_environ, start_response)).decode("latin-1")
     return shown
 
 
@@ -265,15 +271,15 @@ def load_metrics() -> type[Metrics]:
     return Metrics
 
 
-def _asking(
+def _asking_parent(
     path: str, ask: Callable[[str, dict[str, str]], Deferred[Any]]
 ) -> Callable[[dict[str, Any]], Deferred[View]]:
-    def asked(environ: dict[str, Any]) -> Deferred[View]:
+    def ask_parent(environ: dict[str, Any]) -> Deferred[View]:
         passed_on: dict[str, str] = {name: environ[name] for name in _PASSED_ON if name in environ}
-        return ask(path, passed_on).addCallback(_shown)
+        return ask(path, passed_on).addCallback(_view_of)
 
-    asked.__name__ = path
-    return asked
+    ask_parent.__name__ = path
+    return ask_parent
 
 
 def _first_line(view: View) -> View:
@@ -286,12 +292,12 @@ def _first_line(view: View) -> View:
         shown = show(view, environ)
         shown["body"] = shown["body"].partition("\n")[0] + "\n"
         shown["headers"] = [each for each in shown["headers"] if each[0] != "Content-Length"]
-        return _shown(shown)(environ, start_response)
+        return _view_of(shown)(environ, start_response)
 
     return brief
 
 
-def _shown(shown: Shown) -> View:
+def _view_of(shown: Shown) -> View:
     """A view that returns the response of another process."""
 
     def view(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
