@@ -156,6 +156,19 @@ class InheritedSockets:
 class Handover(LineOnlyReceiver):
     """One end of the channel between the old program and the new one.
 
+    Messages of the new program:
+
+    - ``prepared``: its application is loaded; ``session`` is the id of its ZooKeeper session;
+    - ``ready``: it has taken over, and the address is registered in its session;
+    - ``failed``: it cannot go on; ``reason`` says why.
+
+    Messages of the old program:
+
+    - ``go``: accept connections, and replace the znodes of ``session``; ``out`` is the operator's
+      reason for deregistering the address, or "";
+    - ``yours``: own the sockets and the file ``pidfile``;
+    - ``stop``: end together with the old program.
+
     Args:
         on_message: called with each message; its ``say`` is the message's type.
         on_close: called when the other program has closed its end or has ended.

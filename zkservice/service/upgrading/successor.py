@@ -63,7 +63,7 @@ class Successor:
         self._assets, self._fail, self._end = assets, fail, end
         assets.freeze_address()
         assets.pause()
-        self.sockets.close()
+        self.sockets.close()  # those that the configuration no longer has
         end_of_channel = socket.socket(fileno=self._inheritance.channel)
         self._channel.adopt(self._reactor, end_of_channel)
         assets.subscribe(self._report_progress)
@@ -78,7 +78,10 @@ class Successor:
             self._send_once("failed", reason=reason)
 
     def give_back(self) -> Deferred[None]:
-        """Give everything back unless this program has taken over; fires when that is done."""
+        """Give everything back unless this program has taken over.
+
+        Fires when the old program has registered its address again, and has closed the channel.
+        """
         if self._owns or self._assets is None:
             return succeed(None)
         self._assets.release()

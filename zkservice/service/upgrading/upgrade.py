@@ -196,7 +196,11 @@ class Upgrade:
     # -- when it fails --
 
     def _failed(self, reason: str) -> None:
-        """Take everything back."""
+        """Take everything back, and have the new program end.
+
+        If it was taking over, it keeps its session, which may have the address, until the address
+        is registered here again: then there is no moment without one.
+        """
         if self._phase is _Phase.DONE:
             return
         self._log.error("upgrade: {reason}; this program goes on", reason=reason)

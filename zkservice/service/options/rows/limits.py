@@ -37,7 +37,7 @@ def _read_limit(text: str) -> tuple[str, Any]:
 
 
 def _limit_rows() -> Iterator[Option]:
-    """A hidden option for each limit, for Paste files and older command lines."""
+    """A hidden option for each limit: a key of Paste files, and ``--NAME`` for ``--limit NAME``."""
     for limit in limits_table():
         yield Option(
             limit.option,

@@ -47,13 +47,13 @@ ROWS: Final = (
         "request-ids",
         SECTION,
         "Give each request an id, or keep that of X-Request-ID, for the logs, the application "
-        "and the client.  With --access-log it has one in any case.",
+        "and the client.  With --access-log each request has one anyway.",
         FLAG,
         False,
         target="front_end.request_ids",
         manual=(
             "give each request an id, or keep that of ``X-Request-ID``, for the logs, the "
-            "application and the client; with ``--access-log`` it has one in any case"
+            "application and the client; with ``--access-log`` each request has one anyway"
         ),
     ),
     Option(

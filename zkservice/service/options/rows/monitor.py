@@ -14,21 +14,21 @@ __all__ = ["ROWS", "SECTION"]
 SECTION: Final = "The monitor"
 
 
-def _read_side_port(text: str) -> str:
+def _read_operators_port(text: str) -> str:
     if "/" in text:
         return os.path.abspath(text)
     parse_address(text)
     return text
 
 
-_SIDE_PORT: Final = Kind(_read_side_port, "HOST:PORT")
+_OPERATORS_PORT: Final = Kind(_read_operators_port, "HOST:PORT")
 
 ROWS: Final = (
     Option(
         "monitor",
         SECTION,
         "[HOST]:PORT or a socket's path for the line protocol; without HOST on loopback.",
-        _SIDE_PORT,
+        _OPERATORS_PORT,
         target="monitor",
         short="m",
         paste="monitor_server",
@@ -56,9 +56,9 @@ ROWS: Final = (
         "manhole",
         SECTION,
         "[HOST]:PORT for a Python prompt over SSH (with --manhole-keys) or telnet (with "
-        "--manhole-telnet), or a socket's path; without HOST on loopback.  It knows `service` "
-        "and `presence`.",
-        _SIDE_PORT,
+        "--manhole-telnet), or a socket's path; without HOST on loopback.  The names "
+        "`service` and `presence` are defined in it.",
+        _OPERATORS_PORT,
         target="manhole.address",
         manual=(
             "a Python prompt: ``[HOST]:PORT`` for SSH with ``--manhole-keys``, or for telnet "

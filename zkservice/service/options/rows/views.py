@@ -123,12 +123,12 @@ ROWS: Final = (
     Option(
         "admin-host",
         SECTION,
-        "Host name by which the views for operators may be asked for.",
+        "Host name that requests for the views for operators may have.",
         checked(_check_host_name, "NAME"),
         repeatable=True,
         target="admin.hosts",
         manual=(
-            "host name by which the views for operators may be asked for, beside "
+            "host name that requests for the views for operators may have, beside "
             "``localhost`` and addresses"
         ),
         example="web1.example",

@@ -36,7 +36,7 @@ ROWS: Final = (
     Option(
         "session-timeout",
         SECTION,
-        "How long ZooKeeper keeps the address of a process that has died.",
+        "Milliseconds that ZooKeeper keeps the address of a process that has died.",
         milliseconds(1, LARGEST_INT),
         10.0,
         target="session_timeout",
