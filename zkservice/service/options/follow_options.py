@@ -39,8 +39,21 @@ __all__ = ["OPTIONS", "Options"]
 
 _WHAT: Final = "What goes where"
 _SCRIPTS: Final = "For scripts"
-_HOSTS: Final = "HOST:PORT,.../CHROOT."
-_HOSTS_MANUAL: Final = "``host1:2181,host2:2181/chroot``"
+#: What differs from zkserve's rows about ZooKeeper, by the names of the options.
+_CHANGES: Final[dict[str, dict[str, Any]]] = {
+    "zookeeper": {
+        "default_text": "$ZC_ZK_CONNECTION_STRING",
+        "help": "HOST:PORT,.../CHROOT.",
+        "manual": "``host1:2181,host2:2181/chroot``",
+    },
+    "session-timeout": {
+        "help": "Milliseconds without an answer after which a server is given up.",
+        "manual": (
+            "milliseconds after which ZooKeeper gives up a silent session; a server that does not "
+            "answer is given up after two thirds of it"
+        ),
+    },
+}
 
 
 OPTIONS: Final = OptionTable(
@@ -105,12 +118,7 @@ OPTIONS: Final = OptionTable(
             FLAG,
             False,
         ),
-        *(
-            replace(row, default_text="$ZC_ZK_CONNECTION_STRING", help=_HOSTS, manual=_HOSTS_MANUAL)
-            if row.name == "zookeeper"
-            else row
-            for row in zookeeper.ROWS
-        ),
+        *(replace(row, **_CHANGES.get(row.name, {})) for row in zookeeper.ROWS),
         Option(
             "once",
             _SCRIPTS,

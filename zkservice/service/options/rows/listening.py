@@ -136,8 +136,8 @@ ROWS: Final = (
         target="security.acl",
         default_text="read",
         manual=(
-            "the znode's ACL: ``read`` (everybody may read), ``open``, ``creator``, "
-            "or entries like ``world:anyone:r,digest:u:HASH:cdrwa``"
+            "the ACL of the address's znode, not of ``--path``: ``read`` (everybody may read), "
+            "``open``, ``creator``, or entries like ``world:anyone:r,digest:u:HASH:cdrwa``"
         ),
         example="creator",
     ),

@@ -40,6 +40,10 @@ ROWS: Final = (
         milliseconds(1, LARGEST_INT),
         10.0,
         target="session_timeout",
+        manual=(
+            "milliseconds that ZooKeeper keeps the address of a process that has died; the "
+            "ensemble raises it to 2 of its ticks, and lowers it to 20"
+        ),
     ),
     Option(
         "zookeeper-tls",
