@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from zkservice.client import ZooKeeperClient
 from zkservice.testing import EmbeddedZooKeeper
-from zkservice.testing.embedded import TICK_TIME
 
 
 class ConnectedTestCase(TestCase):
@@ -24,15 +23,13 @@ class ConnectedTestCase(TestCase):
     """
 
     timeout = 300
-    session_timeout = 10.0  #: seconds
-    tick_time = TICK_TIME  #: of the server, in seconds; a session lasts at least two
 
     @override
     async def setUp(self) -> None:  # type: ignore[override]
-        self.server = EmbeddedZooKeeper(tick_time=self.tick_time)
+        self.server = EmbeddedZooKeeper()
         await self.server.start()
         self.addCleanup(self.server.stop)
-        self.client = ZooKeeperClient(self.server.connection_string, self.session_timeout)
+        self.client = ZooKeeperClient(self.server.connection_string)
         self.addCleanup(self.client.close)
         await self.client.connect(60.0)
 

@@ -303,11 +303,11 @@ class LifeTests(ProcessesCase):
 class ReloadTests(ProcessesCase):
     """New code, without a restart."""
 
-    def test_reloads_lose_no_request(self) -> None:
+    def test_ten_reloads_lose_no_request(self) -> None:
         """Under load, with connections that are kept; the znode never goes."""
         self.start()
         with self.load():
-            for number in range(4):
+            for number in range(10):
                 self.write(f"release-{number}")
                 self.process.signal(signal.SIGHUP)
                 self.until_released(f"release-{number}")

@@ -67,8 +67,6 @@ def known(words: list[str]) -> str:
 class OutAndInTests(ConnectedTestCase):
     """What an operator's commands reply, and when."""
 
-    session_timeout, tick_time = 4.0, 0.2
-
     @override
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()

@@ -25,8 +25,6 @@ from zkservice.service.state.facts import (
 class FactsTests(ConnectedTestCase):
     """With an embedded server."""
 
-    session_timeout, tick_time = 4.0, 0.2
-
     async def test_a_session_is_shown_without_its_password(self) -> None:
         """Its counters, its server and its latency; nothing that lets others take it over."""
         with self.assertRaises(NoNodeError):
