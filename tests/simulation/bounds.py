@@ -32,7 +32,8 @@ STATED: Final[dict[str, int]] = {
     "Silence._pings": 3,
     "SendWindow._owed": 1 << 20,
 }
-#: What has an entry for each connection of a server: the network knows how many there are.
+#: What has an entry for each connection of a server: the network knows how many there were at
+#: most.  A process that was killed keeps what it had.
 EACH_CONNECTION: Final = frozenset(
     (
         "Connections._open",

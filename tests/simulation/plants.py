@@ -173,12 +173,14 @@ def owner() -> Iterator[None]:
 
 @contextlib.contextmanager
 def leak() -> Iterator[None]:
-    """A server does not forget the connections that are closed."""
+    """A server does not forget the connections that it has refused."""
+    original = OpenConnections.discard
 
     def discard(self: Any, protocol: Any) -> None:
-        self.refused.pop(protocol, None)
-        if not self.refused:
-            self._closed.fire(None)
+        kept = protocol in self.refused
+        original(self, protocol)
+        if kept:
+            self.refused[protocol] = None
 
     with patch.object(OpenConnections, "discard", discard):
         yield

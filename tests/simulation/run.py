@@ -118,6 +118,8 @@ class Run:
         self._kinds = _some_workloads(shape, self._choices.fixed("later shape"), only)
         self._workloads: list[Workload] = []
         self._checks = 0
+        #: The most connections that were open at a time.
+        self._peak = 0
 
     @property
     def shape(self) -> str:
@@ -188,11 +190,12 @@ class Run:
             if calls > 1000 or ends > 300 or waiting > 20_000_000:
                 world.violated("bounded", f"{machine.name} has {machine.load}")
         self._checks += 1
+        self._peak = max(self._peak, len(world.network.connections))
         if self._checks % AGREE == 0 and world.ensemble.up:
             for one in disagreements(world.ensemble.server):
                 world.violated("agree", one)
         if self._checks % BOUNDS == 0:
-            for one in exceeded(len(world.network.connections)):
+            for one in exceeded(self._peak):
                 world.violated("bounded", one)
         world.kernel.after(CHECK, self._check_again, world)
 
