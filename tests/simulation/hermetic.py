@@ -65,6 +65,7 @@ def hermetic(
     gc.collect()
     gc.disable()
     gc.freeze()  # `bounds` looks at what the run makes, and at nothing else
+    observers = list(globalLogPublisher._observers)
     globalLogPublisher.addObserver(observe)
     with contextlib.ExitStack() as stack:
         for one in (
@@ -88,6 +89,7 @@ def hermetic(
         finally:
             gc.unfreeze()
             gc.collect()
-            globalLogPublisher.removeObserver(observe)
+            # Also those of processes that were killed, which could not remove them.
+            globalLogPublisher._observers[:] = observers
             random.setstate(before)
             gc.enable()

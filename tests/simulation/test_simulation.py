@@ -11,6 +11,7 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -66,6 +67,13 @@ class RunTests(SynchronousTestCase):
                 timeout=600,
             ).stdout
             self.assertIn(f"history {outcome.digest}".encode(), told)
+
+    def test_nothing_of_a_run_stays(self) -> None:
+        """A night has thousands of runs; processes that were killed remove nothing themselves."""
+        observers = list(globalLogPublisher._observers)
+        outcome = Run(3, only=["service"]).run()
+        self.assertIn("process killed", outcome.states)
+        self.assertEqual(globalLogPublisher._observers, observers)
 
 
 #: Seeds that find the bugs which the first few seeds do not: the search begins there.
