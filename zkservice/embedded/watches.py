@@ -172,7 +172,7 @@ class ExclusiveWatches(ServerWatches):
             MarshallingError: there is no such type.
             NoWatcherError: there is no watch at the path.
         """
-        return self._found(path, type, [t for t in self._modes if path in self._modes[t]])
+        return self._of_type(path, type, [t for t in self._modes if path in self._modes[t]])
 
     @override
     def remove(self, path: str, type: int, connection: Connection) -> None:
@@ -183,10 +183,11 @@ class ExclusiveWatches(ServerWatches):
             NoWatcherError: the connection has no watch in the tables of the type.
         """
         mine = [table for table in self._modes if (table, path) in connection.watched]
-        for table in self._found(path, type, mine):
+        for table in self._of_type(path, type, mine):
             self._discard(table, path, connection)
 
-    def _found(self, path: str, type: int, tables: list[WatchKind]) -> list[WatchKind]:
+    def _of_type(self, path: str, type: int, tables: list[WatchKind]) -> list[WatchKind]:
+        """Those of some tables that a request to remove watches of a type means."""
         if type not in _TABLES_OF_TYPE:
             raise MarshallingError(path)
         found = [table for table in tables if table in _TABLES_OF_TYPE[type]]

@@ -60,7 +60,7 @@ class PoolOwner:
             MessageError: the figures are invalid.
         """
 
-    def asked(self, what: str, arguments: list[Any]) -> Any:
+    def handle_request(self, what: str, arguments: list[Any]) -> Any:
         """Return the reply to a worker's request, or a Deferred for it.
 
         Raises:
@@ -265,8 +265,8 @@ class ProcessPool(WorkerEvents):
         self._owner.check(figures)
 
     @override
-    def asked(self, worker: WorkerProcess, what: str, arguments: list[Any]) -> Any:
-        return self._owner.asked(what, arguments)
+    def handle_request(self, worker: WorkerProcess, what: str, arguments: list[Any]) -> Any:
+        return self._owner.handle_request(what, arguments)
 
     # -- deaths --
 

@@ -112,7 +112,7 @@ class WorkerEvents:
             MessageError: the figures are invalid.
         """
 
-    def asked(self, worker: WorkerProcess, what: str, arguments: list[Any]) -> Any:
+    def handle_request(self, worker: WorkerProcess, what: str, arguments: list[Any]) -> Any:
         """Return the reply to the worker's request, or a Deferred for it."""
         raise LookupError(f"unknown request {what}")
 
@@ -173,7 +173,7 @@ class WorkerProcess:
         sending, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with contextlib.closing(theirs), contextlib.closing(receiving):
             self._sender = ConnectionSender(sending)
-            self._channel = Channel(self, self._asked, self._reactor)
+            self._channel = Channel(self, self._handle_request, self._reactor)
             self._channel.adopt(self._reactor, ours)
             self._channel.send(Serve(self.name, dict(command.settings)))
             self._reactor.spawnProcess(
@@ -294,8 +294,8 @@ class WorkerProcess:
         if self.phase is not WorkerPhase.GONE:
             self._deadline.set_no_later(_END_TIME)
 
-    def _asked(self, what: str, arguments: list[Any]) -> Any:
-        return self._events.asked(self, what, arguments)
+    def _handle_request(self, what: str, arguments: list[Any]) -> Any:
+        return self._events.handle_request(self, what, arguments)
 
     # -- the end of the process --
 

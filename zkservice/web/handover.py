@@ -165,7 +165,14 @@ class Results:
         reactor: delivers the results.
     """
 
-    __slots__ = ("_after", "_delivery_call", "_reactor", "_ready", "_wakeup_pending", "lock")
+    __slots__ = (
+        "_after_delivery",
+        "_delivery_call",
+        "_reactor",
+        "_ready",
+        "_wakeup_pending",
+        "lock",
+    )
 
     _log = Logger()
 
@@ -175,7 +182,7 @@ class Results:
         self._reactor = reactor
         self._ready: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._wakeup_pending = False  # whether the reactor was woken and has not started to deliver
-        self._after: dict[Callable[[], None], None] = {}  # an ordered set
+        self._after_delivery: dict[Callable[[], None], None] = {}  # an ordered set
         self._delivery_call: IDelayedCall | None = None  # of post_here
 
     # Any thread
@@ -200,7 +207,7 @@ class Results:
 
     def after_delivery(self, function: Callable[[], None]) -> None:
         """Call ``function`` once, when everything that is ready has been delivered."""
-        self._after[function] = None
+        self._after_delivery[function] = None
 
     def _deliver_here(self) -> None:
         self._delivery_call = None
@@ -219,8 +226,8 @@ class Results:
                 function(*args)
             except Exception:  # noqa: BLE001 - one bad delivery must not lose the others
                 self._log_failure()
-        if self._after:
-            after, self._after = self._after, {}
+        if self._after_delivery:
+            after, self._after_delivery = self._after_delivery, {}
             for function in after:
                 try:
                     function()

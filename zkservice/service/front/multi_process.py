@@ -354,7 +354,7 @@ class MultiProcessFront(PoolOwner):
         check_figures(figures)
 
     @override
-    def asked(self, what: str, arguments: list[Any]) -> Any:
+    def handle_request(self, what: str, arguments: list[Any]) -> Any:
         path, environ = _view_and_environ(what, arguments)
         if path != THREADS and path not in self._views:
             raise MessageError("an invalid request")

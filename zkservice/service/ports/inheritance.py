@@ -135,22 +135,22 @@ class InheritedSockets:
     """Inherited sockets that no port has taken yet."""
 
     def __init__(self, sockets: Iterable[tuple[str, int]] = ()) -> None:
-        self._left: list[tuple[str, int]] = list(sockets)
+        self._unclaimed: list[tuple[str, int]] = list(sockets)
 
     def take(self, endpoint: str) -> int | None:
         """Take the descriptor of the socket that listens there; None if there is none left."""
-        for position, (each, number) in enumerate(self._left):
+        for position, (each, number) in enumerate(self._unclaimed):
             if each == endpoint:
-                del self._left[position]
+                del self._unclaimed[position]
                 return number
         return None
 
     def close(self) -> None:
         """Close the sockets that were not taken."""
-        for _, number in self._left:
+        for _, number in self._unclaimed:
             with contextlib.suppress(OSError):
                 os.close(number)
-        self._left.clear()
+        self._unclaimed.clear()
 
 
 class Handover(LineOnlyReceiver):

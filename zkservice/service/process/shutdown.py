@@ -27,17 +27,17 @@ class Shutdown:
         self._pauses_wanted = True
         self._pause: Deferred[None] | None = None
         self._clock = clock
-        self._began = 0.0
+        self._started_at = 0.0
         self._step: Deferred[Any] | None = None
 
     def begin(self) -> None:
         """Start to measure the time."""
-        self._began = self._clock.seconds()
+        self._started_at = self._clock.seconds()
 
     @property
     def lasted(self) -> float:
         """Seconds since `begin`."""
-        return float(self._clock.seconds() - self._began)
+        return float(self._clock.seconds() - self._started_at)
 
     def cut_short(self) -> None:
         """Cut the running step and all later ones short."""

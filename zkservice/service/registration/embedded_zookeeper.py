@@ -20,10 +20,10 @@ class InProcessZooKeeper:
 
     _log = Logger()
 
-    def __init__(self, at: ZooKeeperTarget, reactor: Any) -> None:
-        self._at = at
+    def __init__(self, target: ZooKeeperTarget, reactor: Any) -> None:
+        self._target = target
         self._reactor = reactor
-        self._server = ZooKeeperServer(reactor, data_dir=at.data_dir)
+        self._server = ZooKeeperServer(reactor, data_dir=target.data_dir)
         self._port: IListeningPort | None = None
 
     def start(self) -> str:
@@ -41,9 +41,9 @@ class InProcessZooKeeper:
         self._log.warn(
             "{why}: the embedded ZooKeeper runs in this process at {hosts}; its data is {where}; "
             "it is not an ensemble: name your own with --zookeeper",
-            why="No --zookeeper was given" if self._at.assumed else "As asked for",
+            why="No --zookeeper was given" if self._target.assumed else "As asked for",
             hosts=hosts,
-            where=f"in {self._at.data_dir}" if self._at.data_dir else "in memory only",
+            where=f"in {self._target.data_dir}" if self._target.data_dir else "in memory only",
         )
         return hosts
 
