@@ -27,7 +27,7 @@ def framed(data: bytes) -> bytes:
 
 
 class Owner:
-    """Takes note of everything."""
+    """Records what the channel reports."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -150,10 +150,10 @@ class MisuseTests(ChannelCase):
 
 
 class QuestionTests(ChannelCase):
-    """What the other side asks."""
+    """Requests of either side."""
 
     def test_only_so_many_are_worked_on_at_a_time(self) -> None:
-        """The others fail at once; when one is answered there is room again."""
+        """Further requests fail at once; after each reply there is room for one."""
         self.receive(*[Ask(number, "view") for number in range(100)])
         self.assertEqual((len(self.asked), len(self.replies())), (64, 36))
         self.asked[0].callback("shown")
@@ -161,28 +161,28 @@ class QuestionTests(ChannelCase):
         self.receive(Ask(101, "view"))
         self.assertEqual(len(self.asked), 65)
 
-    def test_who_does_not_read_gets_no_answers(self) -> None:
-        """They would wait in memory."""
+    def test_a_peer_that_does_not_read_gets_no_replies(self) -> None:
+        """The replies would wait in memory."""
         self.receive(Ask(1, "view"))
         self.channel.pauseProducing()
         self.asked[0].callback("shown")
         self.assertEqual(self.replies(), [])
 
-    def test_who_does_not_read_is_not_asked(self) -> None:
+    def test_a_request_to_a_peer_that_does_not_read_fails(self) -> None:
         """The request fails at once."""
         self.channel.pauseProducing()
         asked = self.channel.ask("figures", timeout=1)
         self.failureResultOf(asked, WorkerSilentError)
         self.assertEqual(self.replies(), [])
 
-    def test_who_does_not_reply_in_time_is_silent(self) -> None:
-        """It is told apart by the type of the error, not by its words."""
+    def test_a_peer_that_does_not_reply_in_time_is_silent(self) -> None:
+        """The error has a type of its own, so that nobody needs to read its text."""
         asked = self.channel.ask("figures", timeout=1)
         self.clock.advance(1)
         self.failureResultOf(asked, WorkerSilentError)
 
-    def test_who_refuses_is_not_silent(self) -> None:
-        """Whatever the reason says."""
+    def test_a_peer_that_refuses_is_not_silent(self) -> None:
+        """Whatever the reason of the refusal is."""
         asked = self.channel.ask("figures", timeout=1)
         self.receive(Reply(1, error="no answer for this"))
         failure = self.failureResultOf(asked, WorkerUnreachableError)
@@ -198,10 +198,10 @@ class QuestionTests(ChannelCase):
 
 
 class OfferTests(ChannelCase):
-    """What can be left out."""
+    """Messages that may be dropped."""
 
     def test_what_is_offered_is_never_a_flood(self) -> None:
-        """The other side takes all that got through."""
+        """The other side accepts all messages that were not dropped."""
         within = Rate(self.clock, MAX_OFFERED)
         sent = sum(self.channel.offer(ENTRY, within) for _ in range(30_000))
         self.assertTrue(1000 < sent < 30_000)
@@ -211,7 +211,7 @@ class OfferTests(ChannelCase):
         self.clock.advance(1)
         self.assertTrue(self.channel.offer(ENTRY, within))
 
-    def test_nothing_is_offered_to_who_does_not_read(self) -> None:
-        """It is left out."""
+    def test_an_offer_to_a_peer_that_does_not_read_is_dropped(self) -> None:
+        """The message is dropped."""
         self.channel.pauseProducing()
         self.assertFalse(self.channel.offer(ENTRY, Rate(self.clock, MAX_OFFERED)))

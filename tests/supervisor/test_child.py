@@ -65,8 +65,8 @@ class WorkerSideTests(SynchronousTestCase):
             data = data[4 + size :]
         return found
 
-    def test_the_last_requests_are_told_before_the_end(self) -> None:
-        """What was served since the last beat is not missing in the sums."""
+    def test_the_last_figures_are_sent_before_the_end(self) -> None:
+        """The sums include the requests since the last heartbeat."""
         self.side.drain(1.0)
         self.told()
         self.served.requests = 712
@@ -75,8 +75,8 @@ class WorkerSideTests(SynchronousTestCase):
         assert isinstance(last, Beat)
         self.assertEqual((last.requests, self.codes), (712, [0]))
 
-    def test_connections_that_have_gone_are_told_of_together(self) -> None:
-        """One message for many."""
+    def test_closed_connections_are_reported_together(self) -> None:
+        """One message reports several closed connections."""
         self.told()
         for _ in range(100):
             self.side._connection_closed()

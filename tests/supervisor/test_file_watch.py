@@ -36,14 +36,14 @@ class FileWatchTests(SynchronousTestCase):
             self.clock.advance(0.3)
         return self.changes
 
-    def test_a_change_is_told_once(self) -> None:
-        """At the next look; other files that have changed, in the same breath."""
+    def test_a_change_is_reported_once(self) -> None:
+        """By the next scan; with all other files that have changed."""
         self.assertEqual(self.look(3), [])
         self.files.update({"/a.py": 2, "/x.html": 2})
         self.assertEqual([sorted(each) for each in self.look(3)], [["/a.py", "/x.html"]])
 
-    def test_files_that_nobody_has_asked_for_are_ignored(self) -> None:
-        """Until they are asked for, and then from how they are by then."""
+    def test_files_that_are_not_watched_are_ignored(self) -> None:
+        """Until they are watched; then later changes count."""
         self.files["/b.py"] = 2
         self.assertEqual(self.look(3), [])
         self.watch.watch(["/b.py"])

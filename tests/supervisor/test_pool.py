@@ -313,8 +313,8 @@ class RecyclingTests(PoolTestCase):
         first.beat(requests=100)
         self.assertEqual(len(self.made), 4)
 
-    def test_permission_is_asked_first_and_given_back(self) -> None:
-        """A fleet recycles no more members at a time than its semaphore lets in."""
+    def test_recycling_needs_a_permission(self) -> None:
+        """A worker is recycled only with a permission, which is released after that."""
         asked: list[Deferred[Any]] = []
         given_back: list[int] = []
 

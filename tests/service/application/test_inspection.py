@@ -18,7 +18,7 @@ from zkservice.service.application.inspection import Inspector
 
 
 class ThreadReactor(Clock):
-    """Runs what other threads hand over when the test says so."""
+    """Runs the calls of other threads when the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class InspectorTests(SynchronousTestCase):
         self.inspector = Inspector(server, self.reactor)
 
     def ask(self, what: str, *arguments: Any) -> Any:
-        """What it tells; the parent gets it as JSON."""
+        """The reply to a request, in values that JSON can express."""
         self.assertTrue(self.inspector.knows(what))
         return json.loads(json.dumps(self.inspector.answer(what, list(arguments))))
 
@@ -59,14 +59,14 @@ class InspectorTests(SynchronousTestCase):
         self.assertEqual(found["requests"][0]["waits_for"], "a thread")
 
     def test_stacks(self) -> None:
-        """All threads; the one that asks is known as such."""
+        """All threads; the one that runs the request is marked as such."""
         found = self.ask("stacks")["threads"]
         (here,) = [each for each in found if each["here"]]
         self.assertEqual(here["name"], threading.current_thread().name)
         self.assertEqual(here["stack"][-1]["function"], "frames_by_thread")
 
     def test_profile(self) -> None:
-        """One at a time; the next one can begin when it is done."""
+        """One at a time; another can begin when it has ended."""
         done = self.inspector.answer("profile", [0.01])
         self.assertRaises(ConfigurationError, self.inspector.answer, "profile", [0.01])
         self.assertTrue(self.reactor.handed_over.acquire(timeout=60))
@@ -80,7 +80,7 @@ class InspectorTests(SynchronousTestCase):
         self.assertRaises(ConfigurationError, self.inspector.answer, "profile", [61])
 
     def test_garbage(self) -> None:
-        """Figures; more only if it is asked for."""
+        """The state of the collector; collecting and counting types only on request."""
         self.assertNotIn("types", self.ask("garbage"))
         found = self.ask("garbage", True, True)
         self.assertGreaterEqual(found["collected"], 0)
@@ -91,7 +91,7 @@ class InspectorTests(SynchronousTestCase):
         self.assertIsNone(self.ask("trace log", True))
 
     def test_drain(self) -> None:
-        """Responses end their connections until it is undone."""
+        """Responses close their connections until the drain is undone."""
         self.ask("drain connections", True)
         client = self.end.connect()
         get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -100,7 +100,7 @@ class InspectorTests(SynchronousTestCase):
         self.assertNotIn(b"Connection: close", self.end.connect().send(get))
 
     def test_a_process_that_ends_goes_on_draining(self) -> None:
-        """'in' does not undo what a signal has begun."""
+        """The command 'in' does not stop the drain that a signal has started."""
         self.end.factory.server.handler.draining = True
         self.ask("drain connections", False)
         self.ask("drain connections", True)

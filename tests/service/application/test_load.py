@@ -23,14 +23,14 @@ class LoadTests(SynchronousTestCase):
         os.mkdir(self.folder)
 
     def write(self, name: str, text: str) -> str:
-        """A file in a folder of its own; answers its absolute path."""
+        """Write a file in a folder of its own; return its absolute path."""
         path = os.path.abspath(os.path.join(self.folder, name))
         with open(path, "w") as file:
             file.write(text)
         return path
 
     def refused(self, spec: str) -> str:
-        """The one line with which an application is refused."""
+        """The one line that says why an application is refused."""
         with self.assertRaises(ApplicationLoadError) as caught:
             load_application(spec)
         message = str(caught.exception)
@@ -149,7 +149,7 @@ class LoadTests(SynchronousTestCase):
             self.assertIn("is a coroutine function, which WSGI does not await", message)
 
     def test_all_kinds_of_callables_are_accepted(self) -> None:
-        """Functions with defaults, objects and what cannot be looked into are applications."""
+        """Functions with defaults, objects, and callables whose signature is unknown."""
         for text in (
             "def application(environ, start, more=1): pass",
             "class App:\n def __call__(self, *both): pass\napplication = App()",
@@ -165,14 +165,14 @@ class LoadTests(SynchronousTestCase):
         self.assertIn("is not callable, its type is int", message)
 
     def test_an_error_in_the_file_has_its_line(self) -> None:
-        """An error inside names itself and its line."""
+        """An error in the file is reported with its type and its line."""
         path = self.write("a.wsgi", "\n\nnonsense()\n")
         message = self.refused(path)
         self.assertIn("NameError: name 'nonsense'", message)
         self.assertIn("line 3", message)
 
     def test_a_failed_import_is_named(self) -> None:
-        """A module that the file imports in vain is named."""
+        """A module that the file imports and that is missing is named."""
         self.assertIn("no_such_module", self.refused(self.write("a.wsgi", "import no_such_module")))
 
     def test_a_syntax_error_has_its_place(self) -> None:
@@ -180,11 +180,11 @@ class LoadTests(SynchronousTestCase):
         self.assertIn("line 2", self.refused(self.write("a.wsgi", "x = 1\ny = = 2\n")))
 
     def test_a_file_that_exits_is_an_error(self) -> None:
-        """A file that ends the interpreter does not end ours without a word."""
+        """A file that raises SystemExit does not end the service without a message."""
         self.assertIn("SystemExit", self.refused(self.write("a.wsgi", "raise SystemExit(3)")))
 
     def test_unknown_modules_and_attributes_are_named(self) -> None:
-        """A module that does not exist, an attribute that does not, and what is no name."""
+        """A missing module, a missing attribute, and an invalid name."""
         self.assertIn("No module named 'no_such'", self.refused("no_such:app"))
         self.assertIn("the module os has no 'nothing'", self.refused("os:nothing"))
         self.assertIn("is invalid: an application is", self.refused("os:"))

@@ -107,7 +107,7 @@ class OutAndInTests(ConnectedTestCase):
             await deferLater(reactor, 0.01)
 
     async def test_out_replies_when_the_znode_is_gone(self) -> None:
-        """Whoever reads the reply can rely on it: ``servers`` is empty, too."""
+        """After the reply of 'out', ``servers`` is empty, too."""
         self.assertEqual(await self.say("servers /svc"), "h:1")
         self.assertEqual(await self.say("out new disk"), "out: new disk")
         self.assertFalse(self.exists())
@@ -116,7 +116,7 @@ class OutAndInTests(ConnectedTestCase):
         self.assertEqual(await self.say("out other disk"), "out: other disk")
 
     async def test_in_replies_when_the_znode_is_there(self) -> None:
-        """The same for the way back, also where it was never out."""
+        """The same for 'in', also if the service was never out."""
         self.assertEqual(await self.say("in"), "in")
         await self.say("out")
         self.assertEqual(await self.say("in"), "in")
@@ -133,7 +133,7 @@ class OutAndInTests(ConnectedTestCase):
         self.assertEqual(await self.say("servers /our"), "")
 
     async def test_in_names_other_reasons_at_once(self) -> None:
-        """What the operator cannot lift is not waited for."""
+        """'in' does not wait for reasons that an operator cannot remove."""
         self.availability.block(HEALTH, "health: status 503")
         await self.until_out()
         await self.say("out")
@@ -184,7 +184,7 @@ class OutAndInTests(ConnectedTestCase):
         self.assertEqual(self.front.asked[-1], ("drain connections", False))
 
     async def test_drain_says_what_is_left(self) -> None:
-        """After its time; it stays out, so that the operator can wait again."""
+        """When the time is over; the service stays out, so that the operator can wait again."""
         self.front.connections = 2
         await self.say("out")
         reply = await self.say("drain 0")
@@ -194,7 +194,7 @@ class OutAndInTests(ConnectedTestCase):
             self.assertIn("error: write drain [SECONDS]", await self.say(mistake))
 
     async def test_lost_connection_ends_the_wait(self) -> None:
-        """A monitor whose user has left cancels the command; nothing is left of it."""
+        """The end of the connection cancels the command, and no timer is left."""
         self.server.pause()
         answer: Any = maybeDeferred(self.commands["out"], [])
         answer.cancel()

@@ -40,7 +40,7 @@ STUCK = ProcessReport("worker 2", 12, error="no reply for 1.0 s", stuck=True)
 
 
 class FakeFront:
-    """Processes that say what the test wants."""
+    """Processes whose replies the test sets."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -87,7 +87,7 @@ class ProcessCommandsTests(SynchronousTestCase):
         )
 
     def say(self, line: str, *reports: ProcessReport) -> Any:
-        """The reply to a command, when processes tell this."""
+        """The reply to a command when the processes reply this."""
         self.front.reports = list(reports)
         name, *words = line.split()
         return self.successResultOf(maybeDeferred(self.commands[name], words))
@@ -116,7 +116,7 @@ class ProcessCommandsTests(SynchronousTestCase):
         self.assertEqual(len(told["value"]["requests"]), 150)
 
     def test_stuck_process(self) -> None:
-        """It is said to be stuck, and the others are shown."""
+        """It is called stuck, and the other processes are shown."""
         well = ProcessReport("worker 1", 11, {"requests": [], "more": 0})
         self.assertEqual(
             self.say("requests", well, STUCK),
@@ -138,7 +138,7 @@ class ProcessCommandsTests(SynchronousTestCase):
         self.assertEqual(told["stack"], stuck.stack)
 
     def test_threads(self) -> None:
-        """Stacks of those that work; idle ones share a line; nothing commands the terminal."""
+        """Stacks of busy threads; idle ones share a line; ESC is not sent to the terminal."""
         report = ProcessReport("", 1, {"threads": [REACTOR, THREAD, IDLE], "more": 0})
         self.assertEqual(
             self.say("threads", report).splitlines(),
@@ -188,7 +188,7 @@ class ProcessCommandsTests(SynchronousTestCase):
         self.assertEqual(self.say("gc everything"), "error: write gc [collect] [types]")
 
     def test_log_level(self) -> None:
-        """One line if all processes agree; the parent's own logger changes, too."""
+        """One line if all processes reply the same; the logger of the parent changes, too."""
         self.addCleanup(logging.getLogger("tests.level").setLevel, logging.NOTSET)
         self.front.size = 2
         told = [ProcessReport(f"worker {number}", number, "DEBUG") for number in (1, 2)]
@@ -260,7 +260,7 @@ class FuzzTests(SynchronousTestCase):
         )
     )
     def test_leaves_nothing_behind(self, lines: list[bytes]) -> None:
-        """No traceback is logged, and when the user has left, no timer and no slot is taken."""
+        """No traceback is logged; when the connection has ended, no timer and no slot is in use."""
         clock, transport = Clock(), StringTransport()
         operated = Operated(
             list, dict, Availability(), clock, ZooKeeperClient("h:1", reactor=Clock()), Refusing()

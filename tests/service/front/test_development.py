@@ -28,7 +28,7 @@ from zkservice.supervisor import stamp_of
 
 
 class FakeWatch:
-    """Takes note of what is to be watched; the test says what changes."""
+    """Records the files to watch; the test reports changes."""
 
     def __init__(self, clock: Any, changed: Callable[[list[str]], object], patterns: Any) -> None:
         self.changed = changed
@@ -49,7 +49,7 @@ class FakeWatch:
 
 
 class FakeWorker:
-    """Takes note of questions; the test answers."""
+    """Records requests; the test replies."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -86,8 +86,8 @@ class DevelopmentTests(SynchronousTestCase):
         """Count."""
         self.reloads += 1
 
-    def test_workers_are_asked_what_they_have_loaded(self) -> None:
-        """Each second, and only for what is new; one that does not answer does no harm."""
+    def test_workers_are_asked_for_the_files_that_they_have_loaded(self) -> None:
+        """Each second, for new modules only; a worker that does not reply changes nothing."""
         self.development.ask()
         self.worker.answers[0].callback({"count": 7, "files": {"/a.py": "1"}, "patterns": {}})
         self.clock.advance(1)
@@ -106,7 +106,7 @@ class DevelopmentTests(SynchronousTestCase):
         self.assertEqual((self.reloads, self.development.holding), (1, False))
 
     def test_a_change_during_a_reload_is_waited_for_too(self) -> None:
-        """The workers of the first would serve what is not current any more."""
+        """The workers of the first reload have code that is no longer current."""
         self.watch.changed(["/a.py"])
         self.watch.changed(["/a.py"])
         self.development.reloaded("")
@@ -114,8 +114,8 @@ class DevelopmentTests(SynchronousTestCase):
         self.development.reloaded("")
         self.assertFalse(self.development.holding)
 
-    def test_a_worker_that_ended_is_replaced_by_one_that_says_why(self) -> None:
-        """If that cannot start either, the old ones serve on."""
+    def test_a_worker_that_ended_is_replaced_by_one_that_shows_the_reason(self) -> None:
+        """If that one cannot start either, the old workers serve on."""
         self.watch.changed(["/a.py"])
         self.development.reloaded("exit code 7")
         self.assertEqual((self.reloads, self.development.problem), (2, "exit code 7"))
@@ -126,7 +126,7 @@ class DevelopmentTests(SynchronousTestCase):
         self.assertEqual((self.reloads, self.development.problem), (3, ""))
 
     def test_bytecode_of_what_has_changed_is_removed(self) -> None:
-        """Python tells versions apart by the second and the size."""
+        """Python compares the time, in seconds, and the size of a source only."""
         source = Path(self.mktemp()).absolute().with_suffix(".py")
         compiled = Path(importlib.util.cache_from_source(str(source)))
         compiled.parent.mkdir(exist_ok=True)
@@ -180,14 +180,14 @@ class ErrorPageTests(SynchronousTestCase):
 
 
 class LoadedCodeTests(SynchronousTestCase):
-    """What a worker tells of its code."""
+    """What a worker reports of its code."""
 
     def config(self, spec: str) -> Config:
         """The configuration of an application."""
         return Config(spec, "/svc", ZooKeeperTarget(None), (), processes=Processes(reload=True))
 
-    def test_files_are_told_when_there_are_others(self) -> None:
-        """Modules and the file of the application."""
+    def test_files_are_sent_if_there_are_new_ones(self) -> None:
+        """The reply has modules and the file of the application; None if there are no new ones."""
         code = LoadedCode("/x/app.wsgi")
         told = code.files(0)
         assert told is not None
@@ -197,8 +197,8 @@ class LoadedCodeTests(SynchronousTestCase):
         assert told is not None
         self.assertIn("/x/app.ini", told["files"])
 
-    def test_files_are_told_as_they_were_when_it_began_to_serve(self) -> None:
-        """What is edited before the parent asks for the first time is a change."""
+    def test_stamps_are_those_of_the_start_of_serving(self) -> None:
+        """A file that is edited before the first request of the parent counts as changed."""
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         file, beside = folder / "app.wsgi", folder / "new.py"

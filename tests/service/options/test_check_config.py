@@ -25,7 +25,7 @@ APP = "def application(environ, start_response):\n    return []\n"
 
 
 class CheckTests(SynchronousTestCase):
-    """What is found without a start."""
+    """Problems that are found without a start."""
 
     @override
     def setUp(self) -> None:
@@ -62,8 +62,8 @@ class CheckTests(SynchronousTestCase):
         ):
             self.assertIn(f"{line}\n", self.out.getvalue())
 
-    def test_everything_that_is_wrong_is_said(self) -> None:
-        """Not only what a start would meet first; nothing is said to be done."""
+    def test_every_problem_is_printed(self) -> None:
+        """All problems, not only the first one; and no plan is printed."""
         config = replace(
             self.config("import no_such_module\n"),
             front_end=FrontEnd(

@@ -202,8 +202,8 @@ class EnvironmentTests(SourcesCase):
         )
         self.assertEqual(len(options.sources.warnings), 2)
 
-    def test_a_check_cannot_be_asked_for(self) -> None:
-        """A service that only ever checks itself would be a surprise."""
+    def test_a_check_is_no_variable(self) -> None:
+        """A variable for --check-config would make a service that never serves."""
         found, warnings = read_environment(OPTIONS, {"ZKSERVE_CHECK_CONFIG": "1"}, "ZKSERVE_")
         self.assertEqual((found, len(warnings)), ({}, 1))
 

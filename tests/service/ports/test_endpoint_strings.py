@@ -30,7 +30,7 @@ class CheckTests(SynchronousTestCase):
             self.assertIn("such as 'tcp:8080:interface=127.0.0.1'", self.refused(text))
 
     def test_a_missing_file_is_named(self) -> None:
-        """A file that is not there is named, and the endpoint is not said to be none."""
+        """A missing file is named; the message does not call the endpoint invalid."""
         message = self.refused("ssl:443:privateKey=/no/such.pem")
         self.assertIn("cannot be used: /no/such.pem: No such file or directory", message)
         self.assertNotIn("is no Twisted", message)

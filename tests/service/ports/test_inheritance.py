@@ -86,8 +86,8 @@ class InheritanceTests(SynchronousTestCase):
         error = self.assertRaises(ConfigurationError, inherit, environ)
         self.assertIn("descriptor 1000000: Bad file descriptor", str(error))
 
-    def test_a_failure_is_told_without_a_reactor(self) -> None:
-        """One line of JSON; a program before that has gone does no harm."""
+    def test_a_failure_is_reported_without_a_reactor(self) -> None:
+        """One line of JSON; it does no harm if the old program has ended."""
         ours, theirs = socket.socketpair()
         self.addCleanup(theirs.close)
         inherited = Inheritance((), channel=theirs.fileno())
@@ -109,7 +109,7 @@ class InheritedSocketsTests(SynchronousTestCase):
         self.assertEqual([sockets.take(one) for one in wanted], [4, None, 6, None, 5])
 
     def test_what_nothing_listens_on_is_closed(self) -> None:
-        """Connections to a port that is not configured any more are not to wait for ever."""
+        """Otherwise connections to a port that is no longer configured would wait for ever."""
         kept, closed = os.pipe()
         self.addCleanup(os.close, kept)
         sockets = InheritedSockets([("a", kept), ("b", closed)])
@@ -145,8 +145,8 @@ class HandoverTests(SynchronousTestCase):
         handover.dataReceived(b"\n".join(lines) + b"\n")
         self.assertEqual([one for one in heard if not isinstance(one, dict)], [])
 
-    def test_without_a_connection_nothing_is_said(self) -> None:
-        """Before it is there, and after the other program has gone."""
+    def test_without_a_connection_nothing_is_sent(self) -> None:
+        """Neither before the connection nor after the other program has ended."""
         self.handover.send("ready")
         self.handover.makeConnection(self.transport)
         self.handover.connectionLost()

@@ -120,8 +120,8 @@ class UnixSocketTests(SynchronousTestCase):
         give_socket(self.port, Owner(12, -1))
         self.assertEqual(given, [(self.path, 12, -1)])
 
-    def test_not_ours_to_give(self) -> None:
-        """That only root may give files away is said."""
+    def test_a_file_that_only_root_may_give_away(self) -> None:
+        """The message says that only root may give files away."""
         self.addCleanup(self.close)
 
         def refuse(*words: object, **named: object) -> None:
@@ -132,7 +132,7 @@ class UnixSocketTests(SynchronousTestCase):
         self.assertIn(f"cannot give {self.path} away: Operation not permitted", str(error))
 
     def test_replaced_before_it_is_given(self) -> None:
-        """What has taken the name of the socket meanwhile is not given away."""
+        """A file that has replaced the socket meanwhile is not given away."""
         self.addCleanup(self.close)
         victim, second = f"{self.path}.victim", f"{self.path}.second"
         self.patch(os, "chown", lambda *words, **named: self.fail(f"chown{words}"))

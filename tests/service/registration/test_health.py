@@ -52,7 +52,7 @@ class TrackerTests(SynchronousTestCase):
 
     @given(st.text("+-", max_size=40), st.integers(1, 4), st.integers(1, 4))
     def test_changes_only_after_a_row(self, answers: str, rise: int, fall: int) -> None:
-        """A state changes only at the end of a row of that length."""
+        """The state changes only after so many equal results in a row."""
         states = self.states(answers, rise, fall)
         for at in range(1, len(states)):
             before, now = states[at - 1], states[at]
@@ -62,7 +62,7 @@ class TrackerTests(SynchronousTestCase):
 
 
 class HealthCheckTests(SynchronousTestCase):
-    """Asking at intervals."""
+    """Checks at intervals."""
 
     def setUp(self) -> None:
         """A check whose answers the test gives."""
@@ -81,7 +81,7 @@ class HealthCheckTests(SynchronousTestCase):
         self.asked.append(Deferred())
         return self.asked[-1]
 
-    def test_changes_are_said_once(self) -> None:
+    def test_only_changes_are_reported(self) -> None:
         """Only a change of the state is reported, with its reason."""
         self.check.start()
         self.asked[-1].callback(None)
@@ -93,7 +93,7 @@ class HealthCheckTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_no_response_in_time_is_a_failure(self) -> None:
-        """No answer within the time-out counts, and the question is cancelled."""
+        """A check without a response in time has failed, and is cancelled."""
         self.check.start()
         self.clock.pump([1.0, 1.0, 1.0])
         self.assertEqual(self.said, [(False, "no response within 1.0 s")])
@@ -171,7 +171,7 @@ class AskTests(SynchronousTestCase):
             self.assertIn(reason, str(self.failureResultOf(asked, UnhealthyError).value))
 
     def test_a_check_that_is_cancelled_drops_the_connection(self) -> None:
-        """What has no answer in time is not waited for any longer."""
+        """A server that has not responded in time sees the connection end."""
         asked = self.ask()
         asked.cancel()
         self.failureResultOf(asked)

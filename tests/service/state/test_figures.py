@@ -42,8 +42,8 @@ def told() -> dict[str, Any]:
 class CheckTests(SynchronousTestCase):
     """What cannot be added up is refused."""
 
-    def test_what_a_worker_tells_is_valid(self) -> None:
-        """Before and after it has served something, with metrics and without."""
+    def test_figures_of_a_worker_are_valid(self) -> None:
+        """Figures of a worker before and after its first request, with metrics and without."""
         for figures in ({}, told(), {**told(), "totals": None, "http": {"of_tomorrow": 1}}):
             check_figures(figures)
 

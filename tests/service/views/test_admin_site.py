@@ -136,8 +136,8 @@ class ApplicationPortTests(SynchronousTestCase):
             self.assertIn("hello", found[path])
         self.assertIn("hello", self.seen("127.0.0.1", admin=admin)["/-/ready"])
 
-    def test_a_view_that_is_asked_for(self) -> None:
-        """A worker keeps the figures of its parent from strangers, too."""
+    def test_a_view_that_the_parent_makes(self) -> None:
+        """A worker hides the figures of its parent from strangers, too."""
 
         def ask(path: str, environ: dict[str, str]) -> Deferred[Any]:
             return succeed(show(VIEWS[path], environ))

@@ -55,7 +55,7 @@ class DiscoverViewTests(ResolverTestCase):
         return status, dict(headers)["Content-Type"], body.decode()
 
     def test_own_service_is_the_default(self) -> None:
-        """The first request waits for the first look; later ones show what has changed."""
+        """The first request waits until the service was read; later ones show changes."""
         self.put("a:80", under="/svc/web")
         self.assertEqual(self.ask(name="nginx")[::2], ("200 OK", "server a:80;\n"))
         self.put("b:80", under="/svc/web")
