@@ -53,7 +53,7 @@ class CheckTests(CommandTestCase):
         self.assertIn("this service is not registered under /svc", result.err)
 
     async def test_only_a_service_that_listens_is_healthy(self) -> None:
-        """A service that listens is well; one that does not, or is not there, is not."""
+        """A service that does not listen, or is not registered, is unhealthy."""
         good = self.zookeeper.connection_string
         result = await self.run_("check", self.listen(good), "/svc")
         self.assertEqual((result.code, result.out, result.err), (Exit.DONE, "", ""))
@@ -90,12 +90,12 @@ class CheckTests(CommandTestCase):
             self.assertEqual(result.err.count("\n"), 1)
 
     async def test_an_empty_reply_is_allowed(self) -> None:
-        """A monitor may have nothing to say; its help shows that it is one."""
+        """A command may have an empty reply; the reply to ``help`` shows that it is a monitor."""
         result = await self.run_("ask", self.listen("", help="help  this"), "servers", "/nope")
         self.assertEqual((result.code, result.out, result.err), (Exit.DONE, "", ""))
 
-    async def test_check_tells_a_person(self) -> None:
-        """On a terminal success is said, with ``--json`` it is a value."""
+    async def test_check_prints_words_on_a_terminal(self) -> None:
+        """On a terminal success is printed in words, with ``--json`` as a value."""
         good = self.zookeeper.connection_string
         result = await self.run_("check", self.listen(good), "/svc", tty=True, NO_COLOR="")
         self.assertEqual(result.err, f"{good} is registered and accepts connections\n")
@@ -124,7 +124,7 @@ class CheckTests(CommandTestCase):
         self.assertEqual(self.asked, [b"status\n"])
 
     def test_commands_that_take_their_time(self) -> None:
-        """They get as long as they were told to take, beside the time-out."""
+        """A command with a time as its argument gets that long, in addition to the time-out."""
         for line, seconds in (
             ("status", 0.0),
             ("profile 20", 20.0),
@@ -145,7 +145,7 @@ class CheckTests(CommandTestCase):
         self.assertEqual(json.loads(result.out), "two\nlines")
 
     async def test_no_reply_costs_the_timeout_only(self) -> None:
-        """A monitor that keeps a command to itself costs the time-out, and no more."""
+        """A monitor that does not reply costs the time-out, and no more."""
         factory: Any = Factory.forProtocol(Protocol)
         server: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(server.stopListening)

@@ -36,7 +36,7 @@ class RowTests(SynchronousTestCase):
         self.assertEqual((row.busy, row.threads, row.queued, row.rss), (4, 4, 9, 1 << 20))
 
     def test_later_replies(self) -> None:
-        """They are those since the reply before."""
+        """The requests a second are those since the previous reply."""
         later = {**STATUS, "http": {"responded": 150}}
         row = row_of("h:1", MonitorReply(0.0, STATUS), MonitorReply(2.0, later))
         self.assertEqual(row.requests, 25.0)
@@ -48,7 +48,7 @@ class RowTests(SynchronousTestCase):
         self.assertIsNone(row_of("h:1", lost, MonitorReply(2.0, STATUS)).requests)
 
     def test_states(self) -> None:
-        """What keeps a service from its clients is said."""
+        """The state is what prevents clients from using the service."""
         for changed, state in (
             ({"registration": "out", "reason": "disk"}, "out (disk)"),
             ({"session": "suspended"}, "registered, ZooKeeper is away"),

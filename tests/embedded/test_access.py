@@ -135,7 +135,7 @@ class ListTests(AccessTestCase):
 
 
 class PermissionTests(AccessTestCase):
-    """What each bit is for."""
+    """The operations that each bit of the permissions allows."""
 
     def allowed(self, permissions: int) -> list[str]:
         """What may be done to a node, and below it, with these bits."""
@@ -162,12 +162,12 @@ class PermissionTests(AccessTestCase):
         return sorted(name for name, error in errors.items() if not error)
 
     def test_read_permission_guards_all_reads(self) -> None:
-        """READ is for all that reads."""
+        """READ is needed for each operation that reads."""
         wanted = ["acl", "check", "children", "count", "data", "exists", "sync"]
         self.assertEqual(self.allowed(READ), wanted)
 
     def test_each_permission_guards_one_operation(self) -> None:
-        """Each of the others is for one thing; CREATE and DELETE are the parent's."""
+        """Each other bit is for one operation; CREATE and DELETE are bits of the parent."""
         for permissions, wanted in (
             (WRITE, ["set", "sync"]),
             (CREATE, ["create", "sync"]),
@@ -187,7 +187,7 @@ class PermissionTests(AccessTestCase):
         self.assertEqual(self.error(SetDataRequest("/a/b", b"", -1)), 0)
 
     def test_absence_comes_first(self) -> None:
-        """A missing node is missing, whatever the list of its parent says."""
+        """A missing node is reported as missing, even if the ACL of its parent allows nothing."""
         self.made("/a", [ACL(0, ANYONE)])
         self.assertEqual(self.error(GetDataRequest("/a/no", False)), -101)
         self.assertEqual(self.error(DeleteRequest("/a/no", -1)), -102)
@@ -303,7 +303,7 @@ class SaslTests(AccessTestCase):
         self.assertIn(("sasl", "u"), [(name.auth_scheme, name.user) for name in names])
 
     def test_sasl_entries_are_valid_and_match(self) -> None:
-        """Entries for SASL users are valid and hold, and ``auth`` means them too."""
+        """Entries for SASL users are valid and match; ``auth`` stands for them, too."""
         self.made("/a", [ACL(31, Id("sasl", "u"))])
         self.assertEqual(self.error(GetDataRequest("/a", False)), -102)
         self.exchange("u", "pass")

@@ -108,8 +108,8 @@ class FramingTests(SynchronousTestCase):
         for xid in (0, -5, 7, 7, 3, 2**31 - 1):
             self.assertEqual(self.one.call(SyncRequest("/"), xid).xid, xid)
 
-    def test_lengths_that_end_it(self) -> None:
-        """Negative, too long or too short for a header: closed without a reply."""
+    def test_invalid_lengths_close_the_connection(self) -> None:
+        """Negative, too long, or too short for a header: closed without a reply."""
         for data in (pack(">i", -1), pack(">i", JUTE_MAXBUFFER + 1), framed(b""), framed(bytes(7))):
             self.one = connected_client(self.server)
             self.assertEqual(self.after(data), ([], False), data)
@@ -123,8 +123,8 @@ class FramingTests(SynchronousTestCase):
         reply = self.one.call(GetDataRequest("/big", False))  # the reply is longer than that
         self.assertEqual(reply.body.stat.data_length, JUTE_MAXBUFFER - fixed)
 
-    def test_answers_before_a_bad_length(self) -> None:
-        """What came before it is answered."""
+    def test_requests_before_an_invalid_length_get_replies(self) -> None:
+        """Requests before the invalid length get their replies."""
         ping = framed(pack(">ii", -2, 11))
         self.assertEqual(self.after(ping + pack(">i", -1)), ([(-2, 0)], False))
 
@@ -152,13 +152,13 @@ class FramingTests(SynchronousTestCase):
         self.assertEqual(self.after(framed(whole + b"more")), ([(5, 0)], True))
 
     def test_a_null_path_gets_minus_5(self) -> None:
-        """-5."""
+        """The reply to a null path has the error -5."""
         self.assertEqual(
             self.after(framed(pack(">iii", 5, OpCode.GET_DATA, -1) + b"\0")), ([(5, -5)], True)
         )
 
     def test_every_request_is_known(self) -> None:
-        """What the wire can say, the server can answer: nothing is unimplemented."""
+        """The server implements each request that the wire format has."""
         for opcode in REQUESTS:
             self.one = connected_client(self.server)
             answers, _ = self.after(framed(pack(">ii", 5, opcode)))
@@ -194,7 +194,7 @@ class FramingTests(SynchronousTestCase):
             one.lose()
 
     def test_any_handshake_prefix(self) -> None:
-        """A handshake of any other length than the two opens no session."""
+        """A handshake whose length is neither of the two valid ones opens no session."""
         whole = encode(ConnectRequest(0, 0, 6000, 0, bytes(16), False))
         before = self.server.statistics().sessions
         for size in range(len(whole) - 1):
@@ -205,7 +205,7 @@ class FramingTests(SynchronousTestCase):
 
 
 class TransactionNumberTests(SynchronousTestCase):
-    """What the transaction numbers in reply headers say."""
+    """The transaction numbers (zxids) in the headers of replies."""
 
     @override
     def setUp(self) -> None:
@@ -221,7 +221,7 @@ class TransactionNumberTests(SynchronousTestCase):
         return used
 
     def test_reads_take_no_zxid(self) -> None:
-        """Reads, sync and failed reads take none."""
+        """Reads, sync and failed reads take no number."""
         for request in (
             GetDataRequest("/", True),
             ExistsRequest("/no", True),
@@ -233,7 +233,7 @@ class TransactionNumberTests(SynchronousTestCase):
         self.assertEqual(self.one.ping().zxid, self.last)
 
     def test_writes_take_one_zxid(self) -> None:
-        """Writes take one, failed ones too, and a transaction takes one for all."""
+        """A write takes one number, also if it fails; so does a whole transaction."""
         for request in (
             CreateRequest("/a", b"", OPEN, 0),
             CreateRequest("/a", b"", OPEN, 0),
@@ -249,7 +249,7 @@ class TransactionNumberTests(SynchronousTestCase):
             self.assertEqual(self.used(request), 1, request)
 
     def test_session_start_and_end_take_a_zxid_each(self) -> None:
-        """The begin and the end of a session take one each; taking one up takes none."""
+        """Starting and ending a session take one number each; resuming takes none."""
         before = self.server.statistics().zxid
         other = RawClient(self.server)
         hello = other.hello()

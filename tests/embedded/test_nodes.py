@@ -122,7 +122,7 @@ class CreateTests(NodeTestCase):
         self.assertEqual(self.stat("/e").ephemeral_owner, session)
 
     def test_null_and_empty(self) -> None:
-        """No data and empty data stay apart; the length of both is 0."""
+        """Null data and empty data stay different; the length of both is 0."""
         self.one.create("/null", None)
         self.one.create("/empty", b"")
         null = self.one.call(GetDataRequest("/null", False)).body
@@ -139,7 +139,7 @@ class MortalNodeTests(NodeTestCase):
         return self.one.call(ExistsRequest(path, False)).err == 0
 
     def test_empty_container_is_reaped(self) -> None:
-        """It goes when its last child goes, not before it had one; its Stat says nothing."""
+        """When its last child was deleted, not before it had one; its Stat does not show it."""
         self.one.call(CreateContainerRequest("/c", b"", OPEN, 4))
         self.assertEqual(self.stat("/c").ephemeral_owner, 0)
         self.server.reap()
@@ -243,7 +243,7 @@ class DeleteTests(NodeTestCase):
 
 
 class StatTests(NodeTestCase):
-    """What each change does to which number."""
+    """The fields of a Stat that each change increases."""
 
     def changed(self, path: str, request: object) -> dict[str, int]:
         """The fields of a node's Stat that a request changes, and by how much."""
@@ -325,7 +325,7 @@ class ReadAndWriteTests(NodeTestCase):
         self.assertEqual(self.stat("/a").version, 2)
 
     def test_reads_of_missing_nodes_fail(self) -> None:
-        """Reads of what is not there, or could not be, say so."""
+        """Missing nodes and most invalid paths have the error -101 (no node)."""
         for path in ("/no", "foo", "/zookeeper/", "//"):
             for request in (
                 ExistsRequest(path, False),
@@ -340,7 +340,7 @@ class ReadAndWriteTests(NodeTestCase):
         self.assertEqual(self.error(GetDataRequest("/\0", False)), -101)
 
     def test_the_empty_path_reads_the_root(self) -> None:
-        """To reads the empty string is the root."""
+        """For reads, the empty path is the root."""
         self.one.create("/a")
         self.assertEqual(self.one.call(GetChildrenRequest("", False)).err, 0)
         self.assertEqual(self.stat(""), self.stat("/"))

@@ -189,7 +189,7 @@ class QuestionTests(ChannelCase):
         self.assertNotIsInstance(failure.value, WorkerSilentError)
 
     def test_failed_requests_do_not_fill_the_log(self) -> None:
-        """Each is answered, with a reason of bounded length, and ten in a second are logged."""
+        """Each gets a reply with a short reason; at most ten in a second are logged."""
         self.receive(*[Ask(number, "broken") for number in range(50)])
         self.assertEqual(
             {reply["error"] for reply in self.replies()}, {"broken failed: no such thing"}

@@ -133,7 +133,7 @@ class AcceptorTests(SynchronousTestCase):
         self.assertEqual([target.room for target in self.targets], [95, 95])
 
     def test_a_worker_that_is_silent_comes_last(self) -> None:
-        """It may be stuck; if all are, they get connections all the same."""
+        """It may be stuck; if all workers are silent, they get connections all the same."""
         self.targets = [FakeTarget(0, late=True), FakeTarget(50)]
         self.acceptor.start()
         self.accept(10)
@@ -151,7 +151,7 @@ class AcceptorTests(SynchronousTestCase):
         self.assertEqual(self.reactor.readers, [self.acceptor])
 
     def test_a_connection_that_no_worker_has_room_for_waits(self) -> None:
-        """It is given a moment later, and nothing more is accepted until then."""
+        """It is delivered a moment later; until then no other connection is accepted."""
         self.targets = [FakeTarget(room=1)]
         self.acceptor.start()
         first, second, third = self.accept(3)
@@ -166,7 +166,7 @@ class AcceptorTests(SynchronousTestCase):
         self.assertEqual(self.reactor.readers, [self.acceptor])
 
     def test_running_out_of_descriptors_is_a_pause(self) -> None:
-        """Not a loop: the socket stays readable while nothing can be accepted."""
+        """Not a busy loop: the socket stays readable while accept fails."""
         self.targets = [FakeTarget()]
         self.acceptor.start()
         self.listening.waiting.append(OSError(errno.EMFILE, "too many"))
@@ -175,8 +175,8 @@ class AcceptorTests(SynchronousTestCase):
         self.reactor.advance(0.1)
         self.assertEqual(self.reactor.readers, [self.acceptor])
 
-    def test_what_has_come_is_accepted_before_the_end(self) -> None:
-        """However many wait: closing the socket would reset them."""
+    def test_waiting_connections_are_accepted_before_the_end(self) -> None:
+        """All of the waiting connections: closing the socket would reset them."""
         self.targets = [FakeTarget(room=500)]
         self.acceptor.start()
         self.listening.waiting += [FakeConnection() for _ in range(200)]
@@ -310,7 +310,7 @@ class CrossingTests(SynchronousTestCase):
         self.assertEqual((self.reactor.adopted, self.closed), ([], 1))
 
     def test_a_full_queue_is_no_room(self) -> None:
-        """A worker that takes nothing over is not given connections without end."""
+        """A worker that adopts no connections gets only so many."""
         sent = 0
         with self.connection() as connection:
             while sent < 100_000 and self.sender.send(0, connection):

@@ -64,7 +64,7 @@ class FileWatchTests(SynchronousTestCase):
         self.assertEqual(self.look(3), [["/b.py"], ["/c.py"]])
 
     def test_files_may_go_and_come_back(self) -> None:
-        """Some editors do that at each save."""
+        """Some editors delete and create a file each time they save it."""
         del self.files["/a.py"]
         self.assertEqual(self.look(), [["/a.py"]])
         self.files["/a.py"] = 1

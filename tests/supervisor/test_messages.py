@@ -54,12 +54,12 @@ class MessageTests(SynchronousTestCase):
     """Bytes and messages."""
 
     @given(MESSAGES)
-    def test_a_message_survives_the_way(self, message: Message) -> None:
-        """What is decoded is what was encoded."""
+    def test_a_decoded_message_is_the_encoded_one(self, message: Message) -> None:
+        """A decoded message equals the one that was encoded."""
         self.assertEqual(decode(encode(message)), message)
 
     @given(st.binary(max_size=60) | VALUES.map(lambda value: json.dumps(value).encode()))
-    def test_what_is_no_message_is_one_error(self, data: bytes) -> None:
+    def test_invalid_bytes_raise_one_error(self, data: bytes) -> None:
         """No bytes raise anything but MessageError."""
         self.assertRaises(MessageError, decode, data)
 

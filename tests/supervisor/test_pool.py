@@ -16,7 +16,7 @@ from zkservice.supervisor.recycling import RecyclingSettings, SelfRecycling
 
 
 class FakeWorker:
-    """A worker without a process: the test says what becomes of it."""
+    """A worker without a process: the test changes its state."""
 
     pid = 1
 
@@ -59,7 +59,7 @@ class FakeWorker:
             self._events.gone(self)  # type: ignore[arg-type]
 
     def beat(self, requests: int = 0, rss: int = 0) -> None:
-        """It tells its figures."""
+        """It sends its figures."""
         self.figures = Beat(requests, 0, rss)
         self._events.beat(self)  # type: ignore[arg-type]
 
@@ -102,7 +102,7 @@ class PoolTestCase(SynchronousTestCase):
         self.pool.start()
 
     def make_command(self) -> Command:
-        """A command that can be told from those before it."""
+        """A command that differs from all earlier ones."""
         self.commands += 1
         return Command((), {}, {"number": self.commands})
 
@@ -164,7 +164,7 @@ class StartTests(PoolTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_after_one_worker_has_served_it_never_gives_up(self) -> None:
-        """The database may be away for an hour; the worker that serves goes on."""
+        """The database may be away for an hour; the pool goes on trying."""
         self.made[0].serve()
         for _ in range(20):
             self.made[-1].end()
@@ -177,7 +177,7 @@ class SizeTests(PoolTestCase):
     """More and fewer."""
 
     def test_there_is_a_largest_size(self) -> None:
-        """A slip of the keyboard starts no million processes."""
+        """A mistyped number does not start a million processes."""
         self.pool.resize(2000)
         self.assertEqual((self.pool.size, len(self.made)), (1024, 1024))
 
@@ -188,7 +188,7 @@ class SizeTests(PoolTestCase):
         self.assertEqual(len(self.made), 4)
 
     def test_those_with_the_fewest_connections_go(self) -> None:
-        """They drain; those that stay keep their connections."""
+        """They drain; the workers with more connections keep them."""
         self.serve()
         self.made[0].connections = 5
         self.pool.resize(1)
@@ -198,7 +198,7 @@ class SizeTests(PoolTestCase):
         self.assertEqual(len(self.made), 2)
 
     def test_one_worker_always_stays(self) -> None:
-        """A service of none would be refused connections."""
+        """Without a worker all connections would be refused."""
         self.serve()
         self.pool.resize(0)
         self.assertEqual(len(self.pool.serving_workers), 1)
@@ -208,7 +208,7 @@ class ReloadTests(PoolTestCase):
     """New code."""
 
     def test_the_old_drain_when_all_new_ones_serve(self) -> None:
-        """Until then the old ones take every connection; then the new ones do."""
+        """Until then the old workers get all connections; after that the new ones."""
         old = self.serve()
         self.pool.reload()
         new = self.made[2:]
@@ -220,7 +220,7 @@ class ReloadTests(PoolTestCase):
         self.assertEqual([worker.drained for worker in old], [[(7, 3)], [(7, 3)]])
         self.assertEqual(self.owner.reloads, [""])
 
-    def test_if_one_cannot_start_the_old_stay(self) -> None:
+    def test_if_one_cannot_start_the_old_workers_serve_on(self) -> None:
         """The other new workers are ended, and the reason is logged."""
         old = self.serve()
         self.pool.reload()
@@ -234,7 +234,7 @@ class ReloadTests(PoolTestCase):
         self.assertEqual([worker.drained for worker in old], [[], []])
 
     def test_a_reload_during_a_reload_comes_after_it(self) -> None:
-        """Several are one: what counts is the code of the last one."""
+        """Several requests are one reload, which loads the latest code."""
         self.serve()
         self.pool.reload()
         self.pool.reload()
@@ -247,7 +247,7 @@ class ReloadTests(PoolTestCase):
         self.assertEqual(self.owner.reloads, ["", ""])
 
     def test_an_old_worker_that_dies_meanwhile_is_replaced(self) -> None:
-        """The service is not to be smaller while new code is loaded."""
+        """The number of serving workers does not shrink while new code is loaded."""
         self.serve()
         self.clock.advance(60)
         self.pool.reload()
@@ -257,8 +257,8 @@ class ReloadTests(PoolTestCase):
         serving: list[Any] = list(self.pool.serving_workers)
         self.assertEqual([worker.command.settings["number"] for worker in serving], [2, 2])
 
-    def test_after_a_reload_that_failed_the_settings_of_before_hold(self) -> None:
-        """A worker that is replaced later is started as the others were."""
+    def test_after_a_failed_reload_the_old_settings_hold(self) -> None:
+        """A worker that is replaced later is started like the old ones."""
         self.serve()
         self.clock.advance(60)
         self.pool.reload()
@@ -285,7 +285,7 @@ class RecyclingTests(PoolTestCase):
         self.assertEqual(first.drained, [(7, 3)])
 
     def test_one_at_a_time(self) -> None:
-        """A second one waits until the first has ended."""
+        """The second recycling waits until the first worker has ended."""
         first, second = self.serve()
         first.beat(requests=100)
         second.beat(requests=100)
@@ -296,7 +296,7 @@ class RecyclingTests(PoolTestCase):
         self.assertEqual(len(self.made), 4)
 
     def test_age_and_memory_count_too(self) -> None:
-        """Age is looked at without a beat."""
+        """The age is checked without a heartbeat."""
         self.serve()[1].beat(rss=1 << 20)
         self.assertEqual(len(self.made), 3)
         self.made[2].serve()
@@ -305,7 +305,7 @@ class RecyclingTests(PoolTestCase):
         self.assertEqual(len(self.made), 4)
 
     def test_a_successor_that_cannot_start_leaves_the_old_one(self) -> None:
-        """It serves on, and is due again."""
+        """The old one serves on, and is recycled later."""
         first, _ = self.serve()
         first.beat(requests=100)
         self.made[2].end()
@@ -369,7 +369,7 @@ class SelfRecyclingTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_without_permission_it_serves_on(self) -> None:
-        """It asks again until it is let."""
+        """It asks for the permission again until it gets it."""
         recycling = self.recycling(max_age=10)
         asked: list[Deferred[Any]] = []
 
@@ -401,7 +401,7 @@ class StopTests(PoolTestCase):
         self.assertEqual(len(self.made), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_those_that_start_are_not_waited_for(self) -> None:
+    def test_starting_workers_do_not_delay_the_end(self) -> None:
         """A reload that is under way ends with the service."""
         self.serve()
         self.pool.reload()

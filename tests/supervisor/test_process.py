@@ -71,7 +71,7 @@ class FakeSpawner(Clock):
 
 
 class WorkerProcessTests(SynchronousTestCase):
-    """A worker with 30 s to give a sign of life, and 300 s to start."""
+    """A worker with time-outs of 30 s for its heartbeat and 300 s for its start."""
 
     @override
     def setUp(self) -> None:
@@ -91,7 +91,7 @@ class WorkerProcessTests(SynchronousTestCase):
         self.reactor.pump([1.0] * seconds)
 
     def test_a_slow_start_is_not_a_stuck_reactor(self) -> None:
-        """While it loads the application there are no beats; the start has a bound of its own."""
+        """There are no heartbeats while the application loads; the start has its own time-out."""
         self.advance(299)
         self.assertEqual(self.reactor.signals, [])
         self.advance(3)
@@ -99,7 +99,7 @@ class WorkerProcessTests(SynchronousTestCase):
         self.assertEqual(self.worker.reason, "it did not serve in time")
 
     def test_a_silent_worker_is_killed_after_its_stacks(self) -> None:
-        """After 30 s without a beat."""
+        """After 30 s without a heartbeat its stacks are written, then it is killed."""
         self.serve()
         self.advance(29)
         self.assertEqual(self.reactor.signals, [])
@@ -108,7 +108,7 @@ class WorkerProcessTests(SynchronousTestCase):
         self.assertEqual(self.worker.reason, "its reactor has not turned for 30 s")
 
     def test_a_jump_of_the_clock_kills_nobody(self) -> None:
-        """The clock was set, or the parent was suspended: the beats are still to be read."""
+        """The clock was set, or the parent was suspended: heartbeats wait to be read."""
         self.serve()
         self.reactor.advance(3600)
         self.assertEqual(self.reactor.signals, [])
@@ -117,7 +117,7 @@ class WorkerProcessTests(SynchronousTestCase):
         self.assertEqual(self.reactor.signals, [])
 
     def test_invalid_figures_are_not_kept(self) -> None:
-        """The message is refused, and the figures of before stay."""
+        """The message is refused, and the earlier figures stay."""
         self.serve()
         self.worker.message_received(Beat(5, 0, 0, {"fine": 1}))
         with self.assertRaises(MessageError):
@@ -133,8 +133,8 @@ class WorkerProcessTests(SynchronousTestCase):
             self.worker.reason, "it has misused its channel: too many messages in a second"
         )
 
-    def test_more_closed_than_given_is_none(self) -> None:
-        """The count never goes below 0."""
+    def test_the_number_of_connections_is_never_negative(self) -> None:
+        """The number of connections is never below 0."""
         self.serve()
         self.worker.connections = 2
         self.worker.message_received(Closed(1 << 60))
