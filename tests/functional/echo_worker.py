@@ -26,7 +26,7 @@ class Echo(LineReceiver):
         factory: Any = self.factory
         factory.lines += 1
         if line == b"hang":
-            time.sleep(60)
+            time.sleep(600)
         if line == b"die":
             raise SystemExit(3)
         self.sendLine(factory.name.encode() + b": " + line)

@@ -32,6 +32,18 @@ _RESERVED: Final[list[ReservedPort]] = []
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
 
+#: An application that begins, and goes on when it is told.
+SLOW = """
+import os, time
+def application(environ, start_response):
+    open("begun", "w").close()
+    while not os.path.exists("go"):
+        time.sleep(0.02)
+    start_response("200 OK", [])
+    return [b""]
+"""
+
+
 class TimedOutError(AssertionError):
     """Something that was due did not happen."""
 

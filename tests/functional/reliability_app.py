@@ -54,7 +54,7 @@ def well() -> str:
 @application.get("/hang")
 def hang() -> str:
     """Keep a worker thread busy until a file is there."""
-    until = time.monotonic() + 60.0
+    until = time.monotonic() + 600.0
     while not os.path.exists(request.args["until"]) and time.monotonic() < until:
         time.sleep(0.02)
     return "at last\n"
@@ -69,5 +69,5 @@ def fail() -> str:
 @application.get("/leak")
 def leak() -> str:
     """Leave a thread behind that keeps an ordinary process alive."""
-    threading.Thread(target=time.sleep, args=(60.0,), daemon=False).start()
+    threading.Thread(target=time.sleep, args=(600.0,), daemon=False).start()
     return f"{threading.active_count()}\n"

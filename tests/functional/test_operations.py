@@ -23,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority
 from tests.functional.processes import (
+    SLOW,
     TIMEOUT,
     TWISTD,
     Twistd,
@@ -57,17 +58,6 @@ WHO = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [environ["SSL_CLIENT_S_DN_CN"].encode()]
-"""
-
-#: An application that begins, and goes on when it is told.
-SLOW = """
-import os, time
-def application(environ, start_response):
-    open("begun", "w").close()
-    while not os.path.exists("go"):
-        time.sleep(0.02)
-    start_response("200 OK", [])
-    return [b""]
 """
 
 VIEWS = """

@@ -51,7 +51,7 @@ def misuse(data):
     reactor.callFromThread(channel.transport.write, data)
 
 def hang():
-    time.sleep(60)
+    time.sleep(600)
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]

@@ -9,11 +9,13 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.functional import contract
 from tests.functional.processes import (
+    SLOW,
     TIMEOUT,
     EmbeddedProcess,
     Twistd,
@@ -29,7 +31,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 EXAMPLES = os.path.join(os.path.dirname(os.path.dirname(HERE)), "examples")
 FLASK = os.path.join(EXAMPLES, "flask_app.py")
 PROVIDERS = "/svc/providers"
-HERE_WITH_VIEWS = ("--host", "127.0.0.1", "--status-views")
 
 
 class EmbeddedServeTests(contract.ServeContract):
@@ -98,33 +99,35 @@ class OneCommandTests(SynchronousTestCase):
                 self.assertNotIn("Traceback", process.log())
 
     @contextmanager
-    def sleeping(self, process: Twistd, seconds: int) -> Iterator[socket.socket]:
-        """A client whose request runs, or at least ran when it was looked at."""
-        address = process.wait_for_log(r"Serving on (\S+)").group(1)
-        host, _, port = address.rpartition(":")
+    def running(self, *words: str) -> Iterator[tuple[Twistd, Path, socket.socket]]:
+        """A service, a file that lets its request go on, and the client of that request."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        (folder / "slow.wsgi").write_text(SLOW)
+        start = ("zkserve", "--zookeeper", "embedded", "--path", "/svc", "--host", "127.0.0.1")
+        process = Twistd(str(folder), *start, *words, "slow.wsgi")
+        self.addCleanup(process.end)
+        host, _, port = process.wait_for_log(r"Serving on (\S+)").group(1).rpartition(":")
         with socket.create_connection((host, int(port)), TIMEOUT) as client:
-            client.sendall(f"GET /sleep?seconds={seconds} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            wait_for("it runs", lambda: b"in sleep" in fetch(address, "/-/threads")[1])
-            yield client
-
-    def test_a_second_sigterm_does_not_wait(self) -> None:
-        """A second SIGTERM does not wait for the request that runs."""
-        process = self.serve("--path", "/svc", *HERE_WITH_VIEWS, "--threads", "1", FLASK)
-        with self.sleeping(process, 60):
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_for("it runs", (folder / "begun").exists)
             process.signal(signal.SIGTERM)
             process.wait_for_log("Finishing the requests that run")
             self.assertIsNone(process.process.poll())
+            yield process, folder / "go", client
+
+    def test_a_second_sigterm_does_not_wait(self) -> None:
+        """A second SIGTERM does not wait for the request that runs."""
+        with self.running("--drain-timeout", "600000") as (process, _, _):
             process.signal(signal.SIGTERM)
             self.assertEqual(process.wait(), 0, process.log())
 
     def test_running_requests_finish(self) -> None:
         """A request that runs at SIGTERM is answered."""
-        process = self.serve("--path", "/svc", *HERE_WITH_VIEWS, FLASK)
-        with self.sleeping(process, 2) as client:
-            process.signal(signal.SIGTERM)
+        with self.running() as (process, go, client):
+            go.touch()
             answer = b"".join(iter(lambda: client.recv(4096), b""))
         self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer)
-        self.assertIn(b"slept", answer)
         self.assertEqual(process.wait(), 0, process.log())
 
     def test_nothing_is_lost_or_left_behind(self) -> None:

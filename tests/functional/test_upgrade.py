@@ -266,7 +266,7 @@ class LoadTests(UpgradeCase):
     def test_a_program_that_hangs_is_ended(self) -> None:
         """After ``--upgrade-timeout``; meanwhile a second SIGUSR2 is ignored."""
         self.start("--upgrade-timeout", "5000")
-        (self.folder / "new.py").write_text("import time; time.sleep(60)")
+        (self.folder / "new.py").write_text("import time; time.sleep(600)")
         with self.load():
             self.process.signal(signal.SIGUSR2)
             pid = int(self.process.wait_for_log(r"upgrade: process (\d+) starts").group(1))
@@ -302,7 +302,7 @@ class LoadTests(UpgradeCase):
     def test_sigterm_while_the_new_program_starts(self) -> None:
         """It had nothing yet: it is killed."""
         self.start(*UNHURRIED)
-        (self.folder / "new.py").write_text("import time; time.sleep(60)")
+        (self.folder / "new.py").write_text("import time; time.sleep(600)")
         self.check_sigterm("upgrade: process")
 
     def test_sigterm_while_the_new_program_takes_over(self) -> None:

@@ -9,7 +9,7 @@ import signal
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.functional.processes import Twistd, fetch, started_kazoo, wait_for
+from tests.functional.processes import Twistd, fetch, started_kazoo
 from zkservice.formats import read_member
 from zkservice.testing.apache import ApacheZooKeeper, skip_without_apache
 
@@ -39,5 +39,5 @@ class TwistedWebTests(SynchronousTestCase):
         self.assertEqual((member.address, member.properties["zone"]), (address, "a"))
         process.signal(signal.SIGTERM)
         self.assertEqual(process.wait(), -signal.SIGTERM)  # as twistd ends
-        wait_for("it is deregistered", lambda: not kazoo.get_children("/svc/files"))
+        self.assertEqual(kazoo.get_children("/svc/files"), [])
         self.assertNotIn("Traceback", process.log())

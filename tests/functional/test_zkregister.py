@@ -108,7 +108,7 @@ class RegisterTests(SynchronousTestCase):
 
     def test_a_command_that_is_killed_is_deregistered_at_once(self) -> None:
         """No drain wait: there is nothing behind the address.  The exit code says how it ended."""
-        process, pid = self.register("--drain-wait", "60000")
+        process, pid = self.register("--drain-wait", "600000")
         os.kill(pid, signal.SIGKILL)
         self.assertEqual(process.wait(), 128 + signal.SIGKILL)
         self.assertFalse(self.is_there())
