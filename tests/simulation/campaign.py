@@ -127,13 +127,17 @@ def outcomes(
         return
     more = iter(seeds)
     with ProcessPoolExecutor(jobs) as pool:
-        running = {pool.submit(run_seed, seed, plant) for seed in islice(more, jobs)}
+        running = {pool.submit(run_seed, seed, plant): seed for seed in islice(more, jobs)}
         while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for one in done:
+            for one in wait(running, return_when=FIRST_COMPLETED).done:
+                seed = running.pop(one)
+                if error := one.exception():  # its process has died, and the pool with it
+                    yield crashed(seed, f"{error!r}, perhaps because of another seed")
+                    return
                 yield one.result()
                 if monotonic() < ends:
-                    running.update(pool.submit(run_seed, seed, plant) for seed in islice(more, 1))
+                    for seed in islice(more, 1):
+                        running[pool.submit(run_seed, seed, plant)] = seed
 
 
 def campaign(

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import count
 from pathlib import Path
-from time import process_time
+from time import monotonic, process_time
 from typing import Any
 
 from twisted.logger import globalLogPublisher
@@ -81,7 +83,7 @@ FINDS = {"registration": 6, "agent": 9}
 
 
 class PlantTests(SynchronousTestCase):
-    """A bug that is planted in one of six places is found, by the runs of its own workload."""
+    """A bug that is planted is found by the runs of its own workload."""
 
     @override
     def tearDown(self) -> None:
@@ -179,6 +181,20 @@ class CampaignTests(SynchronousTestCase):
 
         self.patch(Run, "run", run)
         self.assertIn("more than 0.05 s", str(run_seed(7, limit=0.05).violation))
+
+    def test_process_that_dies_is_a_finding(self) -> None:
+        """With several processes; without memory, for example, one is killed."""
+
+        class Dying(ThreadPoolExecutor):
+            def submit(self, *args: Any, **named: Any) -> Any:
+                failed: Future[None] = Future()
+                failed.set_exception(BrokenProcessPool("killed"))
+                return failed
+
+        self.patch(campaign, "ProcessPoolExecutor", Dying)
+        (outcome,) = campaign.outcomes([7], 2, monotonic() + 60)
+        self.assertEqual(outcome.seed, 7)
+        self.assertIn("BrokenProcessPool", str(outcome.violation))
 
     def test_figures_are_bounded(self) -> None:
         """Thousands of failures are counted, and a few are kept, without what is long."""
