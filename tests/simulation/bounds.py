@@ -12,6 +12,7 @@ from functools import cache
 from typing import Final
 
 from tests.test_bounds import held
+from zkservice.client.silence import MOST_PINGS
 
 #: The numbers that the manual states.
 STATED: Final[dict[str, int]] = {
@@ -29,7 +30,7 @@ STATED: Final[dict[str, int]] = {
     "ResponseTotals.exceptions": 32,
     "RoundRobin._groups": 64,
     "SessionTracker._sessions": 10_000,
-    "Silence._pings": 3,
+    "Silence._pings": MOST_PINGS,
     "SendWindow._owed": 1 << 20,
 }
 #: What has an entry for each connection of a server: the network knows how many there were at

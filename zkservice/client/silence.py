@@ -12,6 +12,8 @@ from typing import Final
 
 #: On Linux it includes the time that the machine was suspended; other systems have no such clock.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+#: Unanswered pings whose times are kept.  A server that sends other things may owe more replies.
+MOST_PINGS: Final = 16
 
 
 def boot_time() -> float:
@@ -39,6 +41,7 @@ class Silence:
         self._since = since
         self._sent_at = 0.0
         self._pings: deque[float] = deque()  # times at which the unanswered pings were sent
+        self._later_pings = 0  # unanswered pings that were sent after those
         self.last_measured = 0.0  #: when a measurement last began, by the reactor's clock
         self.measured_xid = 0  #: of the request that is being measured; 0 if none is
 
@@ -57,9 +60,14 @@ class Silence:
 
     def ping_sent(self) -> None:
         """Note that a ping is sent.  After a suspension, several may be unanswered."""
-        self._pings.append(self._clock())
+        if self._later_pings or len(self._pings) == MOST_PINGS:
+            self._later_pings += 1  # replies come in order, so none of these may be kept now
+        else:
+            self._pings.append(self._clock())
 
     def ping_reply_received(self) -> None:
         """Note that the oldest unanswered ping was answered."""
         if self._pings:  # a broken server may send a reply to a ping that was never sent
             self._since = max(self._since, self._pings.popleft())
+        elif self._later_pings:
+            self._later_pings -= 1
