@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -18,7 +19,46 @@ from zkservice.recipes import Queue, QueueItem, ReliableQueue, SerializedQueue
 from zkservice.wire.session import State
 
 
-class Consumers(Workload):
+class _QueueUsers(Workload):
+    """Producers and consumers of one queue: what all kinds of queues have in common."""
+
+    path: ClassVar[str]
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.asked: set[bytes] = set()  # to be put
+        self.put: set[bytes] = set()  # confirmed
+        self.getting: dict[Deferred[Any], str] = {}
+        self.numbers = count()
+        self.machines: dict[str, Machine] = {}
+
+    def produce(self, random: Random, who: str, queue: Any) -> None:
+        """Put an item."""
+        item = b"%d" % next(self.numbers)
+        self.asked.add(item)
+
+        def done(result: Any) -> None:
+            if not isinstance(result, Failure):
+                self.put.add(item)
+
+        putting = queue.put(item, random.choice((100, 100, 50)))
+        self.world.outcome(putting, f"{who} puts {item!r}", done)
+
+    def stop_waiting_after(self, seconds: float) -> None:
+        """Have each consumer wait for an item no longer than so many seconds from now."""
+        for who, machine in self.machines.items():
+            self.later(seconds, partial(self._cancel, who), machine)
+
+    def _cancel(self, who: str) -> None:
+        for getting in [one for one, name in self.getting.items() if name == who]:
+            getting.cancel()
+
+    @override
+    def waiting(self) -> list[str]:
+        return [f"{who} gets" for who in self.getting.values()]
+
+
+class Consumers(_QueueUsers):
     """A reliable queue: each item is done once, and stays until then."""
 
     name = "queue"
@@ -28,14 +68,9 @@ class Consumers(Workload):
         super().__init__(world)
         shape = world.choices.fixed("queue")
         self.kind: Any = shape.choice((ReliableQueue, ReliableQueue, SerializedQueue))
-        self.asked: set[bytes] = set()  # to be put
-        self.put: set[bytes] = set()  # confirmed
         self.done: list[bytes] = []  # confirmed
         self.doubtful: set[bytes] = set()  # perhaps done
-        self.getting: dict[Deferred[Any], str] = {}
         self.has: dict[str, QueueItem] = {}
-        self.numbers = count()
-        self.machines: dict[str, Machine] = {}
 
     @override
     def start(self) -> None:
@@ -53,18 +88,6 @@ class Consumers(Workload):
 
             self.repeat(f"put{number}", 0.5, 5.0, produce, machine)
             self.repeat(f"get{number}", 0.2, 2.0, consume, machine)
-
-    def produce(self, random: Random, who: str, queue: Any) -> None:
-        """Put an item."""
-        item = b"%d" % next(self.numbers)
-        self.asked.add(item)
-
-        def done(result: Any) -> None:
-            if not isinstance(result, Failure):
-                self.put.add(item)
-
-        putting = queue.put(item, random.choice((100, 100, 50)))
-        self.world.outcome(putting, f"{who} puts {item!r}", done)
 
     def consume(self, random: Random, who: str, queue: Any) -> None:
         """Get an item, and do it, or give it back."""
@@ -115,16 +138,7 @@ class Consumers(Workload):
     @override
     def finish(self) -> None:
         super().finish()
-        for who, machine in self.machines.items():
-            self.later(20.0, lambda who=who: self._cancel(who), machine)  # type: ignore[misc]
-
-    def _cancel(self, who: str) -> None:
-        for getting in [one for one, name in self.getting.items() if name == who]:
-            getting.cancel()
-
-    @override
-    def waiting(self) -> list[str]:
-        return [f"{who} gets" for who in self.getting.values()]
+        self.stop_waiting_after(20.0)
 
     @override
     def at_end(self) -> None:
@@ -144,7 +158,7 @@ class Consumers(Workload):
             self.world.violated("once", f"{sorted(again)} are done, and still in the queue")
 
 
-class Takers(Workload):
+class Takers(_QueueUsers):
     """A plain queue: an item is deleted when it is taken."""
 
     name = "taker"
@@ -155,13 +169,8 @@ class Takers(Workload):
         #: Whether consumers give up waiting.  Then an item that was put back after a lost reply
         #: may be there twice, and nobody knows which one it is.
         self.give_up = world.choices.fixed("taker").random() < 0.5
-        self.asked: set[bytes] = set()  # to be put
-        self.put: set[bytes] = set()  # confirmed
         self.taken: dict[bytes, bool] = {}  # and whether the connection broke meanwhile
-        self.getting: dict[Deferred[Any], str] = {}
         self.breaks: dict[str, int] = {}
-        self.machines: dict[str, Machine] = {}
-        self.numbers = count()
 
     @override
     def start(self) -> None:
@@ -190,18 +199,6 @@ class Takers(Workload):
             self.breaks[who] += state is State.SUSPENDED
 
         client.subscribe(changed)
-
-    def produce(self, random: Random, who: str, queue: Any) -> None:
-        """Put an item."""
-        item = b"%d" % next(self.numbers)
-        self.asked.add(item)
-
-        def done(result: Any) -> None:
-            if not isinstance(result, Failure):
-                self.put.add(item)
-
-        putting = queue.put(item, random.choice((100, 100, 50)))
-        self.world.outcome(putting, f"{who} puts {item!r}", done)
 
     def consume(self, random: Random, who: str, queue: Any) -> None:
         """Take an item; rarely give up."""
@@ -233,16 +230,7 @@ class Takers(Workload):
     def finish(self) -> None:
         if self.working:
             super().finish()
-            for who, machine in self.machines.items():
-                self.later(15.0, lambda who=who: self._cancel(who), machine)  # type: ignore[misc]
-
-    def _cancel(self, who: str) -> None:
-        for getting in [one for one, name in self.getting.items() if name == who]:
-            getting.cancel()
-
-    @override
-    def waiting(self) -> list[str]:
-        return [f"{who} gets" for who in self.getting.values()]
+            self.stop_waiting_after(15.0)
 
     @override
     def at_end(self) -> None:
